@@ -1,0 +1,7 @@
+"""``python -m afenv`` is the command line."""
+
+import sys
+
+from afenv.cli import main
+
+sys.exit(main())

@@ -1,0 +1,22 @@
+"""Canonical JSON: one value, one sequence of bytes.
+
+Keys are sorted, text is UTF-8 and not escaped, there is no NaN. ``compact`` is what digests are taken
+of; ``indented`` is what people read and version control compares.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+def compact(value: Any) -> bytes:
+    """The value on one line, without spaces and without a final newline."""
+    return json.dumps(
+        value, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":")
+    ).encode()
+
+
+def indented(value: Any) -> bytes:
+    """The value indented by two spaces, with a final newline."""
+    return (json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, indent=2) + "\n").encode()

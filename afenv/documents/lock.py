@@ -1,0 +1,144 @@
+"""The lock, ``afenv.lock``, as frozen values.
+
+Design goals of the format: every byte that goes into an image is named by a digest; one input, one
+sequence of bytes (canonical JSON, records sorted); a person can read a difference of two locks; the
+layers of an image can be planned from the lock alone; a reader keeps what it does not know. The norm
+is ``specs/lock/v1``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+FORMAT_VERSION = 1
+ASSEMBLY_VERSION = 1
+FILE_NAME = "afenv.lock"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LockedFile:
+    """A file to download: where it may be had, its size in bytes and its digest."""
+
+    urls: tuple[str, ...]
+    size: int
+    sha256: str  # 64 hexadecimal digits
+
+    @property
+    def digest(self) -> str:
+        """The digest in the form of OCI."""
+        return "sha256:" + self.sha256
+
+    @property
+    def file_name(self) -> str:
+        """The last part of the first URL's path."""
+        return self.urls[0].split("?")[0].split("#")[0].rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LockedDeb:
+    """A Debian binary package.
+
+    ``control`` holds the relationship fields of its stanza as the index has them (``Depends``,
+    ``Pre-Depends``, ``Provides``, ``Conflicts``, ``Breaks``, ``Essential``, …), so that a lock can be
+    updated, and explained, without the old index. ``requested`` tells a package that the manifest
+    names from one that came as a dependency.
+    """
+
+    name: str
+    version: str
+    architecture: str
+    source: str
+    file: LockedFile
+    requested: bool = False
+    control: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LockedWheel:
+    """A wheel from a Python package index. ``dependencies`` are normalised names, sorted."""
+
+    name: str  # normalised (PEP 503)
+    version: str
+    file: LockedFile
+    requested: bool = False
+    dependencies: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LockedIndex:
+    """A package index that was read: its URL, the digest of the bytes, the time it was published."""
+
+    url: str
+    suite: str
+    date: str  # RFC 3339, UTC
+    sha256: str
+    signed_by: str  # fingerprint of the key
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LockedPython:
+    """The Python that packages are resolved for and bytecode is compiled with."""
+
+    version: str  # full version, such as 3.11.2
+    executable: str  # path in the image, such as /usr/bin/python3.11
+    site_packages: str  # absolute path in the image where wheels go
+    scripts: str  # absolute path in the image where their commands go
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LockedCode:
+    """Code by its content.
+
+    ``tree`` is the git tree hash of the files as they go into the image, ``swhid`` the SWHID of that
+    directory (``swh:1:dir:…``). ``commit`` and ``date`` (RFC 3339, UTC) are those of the commit where
+    there is one.
+    """
+
+    into: str
+    tree: str
+    swhid: str
+    git: str | None = None
+    rev: str | None = None
+    folder: str | None = None
+    commit: str | None = None
+    date: str | None = None
+    dirty: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LockedEnvironment:
+    """Everything that one environment is built from.
+
+    ``request`` is the digest of the part of the manifest that this resolves, files that it refers to
+    included.
+    """
+
+    request: str
+    platform: str
+    as_of: str  # RFC 3339, UTC
+    suite: str | None = None
+    indexes: tuple[LockedIndex, ...] = ()
+    debs: tuple[LockedDeb, ...] = ()
+    python: LockedPython | None = None
+    wheels: tuple[LockedWheel, ...] = ()
+    owners: Mapping[str, str] = field(default_factory=dict)
+    bytecode: bool = True
+    variables: Mapping[str, str] = field(default_factory=dict)
+    entrypoint: tuple[str, ...] = ()
+    workdir: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)  # keys of a newer minor version
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lock:
+    """A whole lock."""
+
+    name: str
+    version: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    assembly_version: int = ASSEMBLY_VERSION
+    code: tuple[LockedCode, ...] = ()
+    environments: Mapping[str, LockedEnvironment]
+    extra: Mapping[str, Any] = field(default_factory=dict)  # keys of a newer minor version

@@ -1,0 +1,107 @@
+"""The analysis manifest, ``afenv.yaml``, as frozen values.
+
+Design goals of the format: one page describes an analysis; every section is optional except the
+environments; a value has one spelling; what is not understood is an error. The norm is
+``specs/manifest/v1``. This module holds values only; :mod:`afenv.documents.load` reads files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+FORMAT_VERSION = 1
+FILE_NAME = "afenv.yaml"
+DEFAULT_CODE_FOLDER = "/analysis"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Author:
+    """A person, with the ORCID iD and affiliation where given."""
+
+    name: str
+    orcid: str | None = None
+    affiliation: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Metadata:
+    """What catalogues and archives say of the analysis."""
+
+    title: str | None = None
+    description: str | None = None
+    license: str | None = None
+    authors: tuple[Author, ...] = ()
+    keywords: tuple[str, ...] = ()
+    url: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CodeSource:
+    """Code: a git URL with a revision, or a folder (``folder``; usually the checkout at hand).
+
+    ``into`` is the absolute path in the image. Exactly one of ``git`` and ``folder`` is set.
+    """
+
+    git: str | None = None
+    rev: str | None = None
+    folder: str | None = None
+    into: str = DEFAULT_CODE_FOLDER
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DebianBase:
+    """A base made of Debian packages: the suite's codename and the packages by name."""
+
+    suite: str
+    packages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PypiSection:
+    """PyPI packages: PEP 508 requirements, and at most one of a requirements file and a lock file.
+
+    ``file`` is a requirements.txt or pyproject.toml, ``lock`` a pylock.toml, both relative to the
+    manifest; ``groups`` and ``extras`` select dependency groups and extras of a pyproject.toml.
+    ``owners`` says which package wins where several install different files at one path; its keys are
+    paths relative to site-packages.
+    """
+
+    dependencies: tuple[str, ...] = ()
+    file: str | None = None
+    lock: str | None = None
+    extras: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    owners: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Environment:
+    """One environment.
+
+    The sections that this version does not build yet (``oci``, ``conda_base``, ``conda``, ``cvmfs``,
+    ``gpu``, ``build``, ``builder``) are kept as parsed, so that a caller can name them in E016.
+    """
+
+    platform: str = "linux/amd64"
+    debian: DebianBase | None = None
+    pypi: PypiSection | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
+    bytecode: bool = True
+    entrypoint: tuple[str, ...] = ()
+    workdir: str | None = None
+    unsupported: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AnalysisManifest:
+    """A whole manifest. ``data`` and ``steps`` are kept as parsed until they are supported."""
+
+    name: str
+    version: str = "0"
+    metadata: Metadata = field(default_factory=Metadata)
+    code: tuple[CodeSource, ...] = ()
+    environments: Mapping[str, Environment]
+    data: tuple[Mapping[str, Any], ...] = ()
+    steps: tuple[Mapping[str, Any], ...] = ()

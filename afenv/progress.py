@@ -1,0 +1,86 @@
+"""Progress of long work: a bar on a terminal, plain lines elsewhere, nothing when quiet.
+
+Only standard error is written, so that standard output stays for results.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from types import TracebackType
+from typing import TextIO
+
+REFRESH = 0.1  # seconds between two drawings of a bar
+PLAIN = 5.0  # seconds between two plain lines
+
+
+def human_size(count: float) -> str:
+    """A number of bytes for people, in powers of 1000."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    raise AssertionError
+
+
+class Progress:
+    """One task with a known or growing total; safe to advance from many threads.
+
+    ``unit`` is ``"B"`` for bytes or a noun in the plural. Use as a context manager.
+    """
+
+    def __init__(
+        self, title: str, total: int, *, unit: str = "B", stream: TextIO | None = None, quiet: bool = False
+    ) -> None:
+        self.title = title
+        self.total = total
+        self.unit = unit
+        self.done = 0
+        self._stream = sys.stderr if stream is None else stream
+        self._quiet = quiet
+        self._bar = self._stream.isatty()
+        self._lock = threading.Lock()
+        self._started = self._shown = time.monotonic()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def advance(self, amount: int) -> None:
+        """Say that ``amount`` more is done."""
+        with self._lock:
+            self.done += amount
+            now = time.monotonic()
+            if now - self._shown >= (REFRESH if self._bar else PLAIN):
+                self._shown = now
+                self._show()
+
+    def _amount(self, value: int) -> str:
+        return human_size(value) if self.unit == "B" else f"{value}"
+
+    def _show(self) -> None:
+        if self._quiet:
+            return
+        unit = "" if self.unit == "B" else f" {self.unit}"
+        share = min(self.done / self.total, 1.0) if self.total else 0.0
+        text = f"{self.title}  {self._amount(self.done)} of {self._amount(self.total)}{unit}"
+        if self._bar:
+            width = 24
+            full = int(share * width)
+            self._stream.write(f"\r\x1b[K[{'█' * full}{'·' * (width - full)}] {text}")
+        else:
+            self._stream.write(f"{text}\n")
+        self._stream.flush()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._quiet:
+            return
+        if self._bar:
+            self._stream.write("\r\x1b[K")
+        if kind is None:
+            seconds = time.monotonic() - self._started
+            unit = "" if self.unit == "B" else f" {self.unit}"
+            self._stream.write(f"{self.title}: {self._amount(self.done)}{unit} in {seconds:.1f} s\n")
+        self._stream.flush()

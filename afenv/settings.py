@@ -1,0 +1,72 @@
+"""Settings that belong to the host and the user, never to the analysis.
+
+They come from the environment; nothing here changes a byte of a lock or an image.
+
+=========================  =====================================================================
+``AFENV_CACHE_DIR``        the content store; default ``$XDG_CACHE_HOME/afenv`` or ``~/.cache/afenv``
+``AFENV_MIRRORS``          rewrite rules for downloads: ``PREFIX=REPLACEMENT`` separated by spaces
+``AFENV_OFFLINE``          ``1``: never open a connection
+``AFENV_JOBS``             how many layers are written at once; default: the processors at hand
+``SOURCE_DATE_EPOCH``      seconds since 1970: the time of the code layer and of the image
+=========================  =====================================================================
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from afenv.errors import AfenvError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """What the host and the user decide."""
+
+    cache_folder: Path
+    mirrors: tuple[tuple[str, str], ...] = ()
+    offline: bool = False
+    jobs: int = field(default=0)
+    source_date_epoch: int | None = None
+
+    def rewrite(self, url: str) -> str:
+        """``url`` as this host reaches it: the first mirror rule whose prefix matches decides."""
+        for prefix, replacement in self.mirrors:
+            if url.startswith(prefix):
+                return replacement + url[len(prefix) :]
+        return url
+
+
+def _integer(name: str, text: str, least: int) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = least - 1
+    if value < least:
+        raise AfenvError("E030", f"{name} is {text!r}, not a whole number of at least {least}", place=name)
+    return value
+
+
+def load_settings(*, offline: bool = False) -> Settings:
+    """The settings of this process; E030 if a variable cannot be understood."""
+    environment = os.environ
+    cache = environment.get("AFENV_CACHE_DIR")
+    if not cache:
+        base = environment.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
+        cache = str(Path(base) / "afenv")
+    mirrors = []
+    for rule in environment.get("AFENV_MIRRORS", "").split():
+        prefix, separator, replacement = rule.partition("=")
+        if not (separator and prefix and replacement):
+            raise AfenvError("E030", f"{rule!r} is not PREFIX=REPLACEMENT", place="AFENV_MIRRORS")
+        mirrors.append((prefix, replacement))
+    epoch = environment.get("SOURCE_DATE_EPOCH")
+    jobs = environment.get("AFENV_JOBS")
+    return Settings(
+        cache_folder=Path(cache).expanduser().absolute(),
+        mirrors=tuple(mirrors),
+        offline=offline or environment.get("AFENV_OFFLINE", "") not in ("", "0"),
+        jobs=_integer("AFENV_JOBS", jobs, 1) if jobs else len(os.sched_getaffinity(0)),
+        source_date_epoch=_integer("SOURCE_DATE_EPOCH", epoch, 0) if epoch else None,
+    )
