@@ -1,0 +1,74 @@
+"""The command line: it parses, calls one function of :mod:`afenv.workflow`, and prints.
+
+Errors become one sentence each and the exit status of their code; with ``--json`` they are one JSON
+object on standard error.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from afenv.errors import AfenvError, Problem
+
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    from afenv.cli.parser import build_parser
+
+    options = build_parser().parse_args(arguments)
+    if options.command is None:
+        build_parser().print_help()
+        return 0
+    as_json = bool(getattr(options, "json", False))
+    try:
+        from importlib import import_module
+
+        module = import_module(f"afenv.cli.command_{options.command}")
+        status = int(module.run(options))
+        sys.stdout.flush()
+    except AfenvError as error:
+        _report(error.problems, as_json)
+        return error.exit_status
+    except KeyboardInterrupt:
+        _report((Problem("E901", "interrupted"),), as_json)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # the reader of our output went away (`afenv inspect … | head`): not an error of ours
+        sys.stderr.close()
+        return 0
+    except Exception as error:
+        if options.debug:
+            raise
+        return _internal(error, as_json)
+    return status
+
+
+def _internal(error: Exception, as_json: bool) -> int:
+    import traceback
+
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    problem = Problem(
+        "E900",
+        f"{type(error).__name__}: {error}",
+        place=f"{frame.filename}:{frame.lineno}",
+        remedy="This is a defect of afenv. Run again with --debug and report what it prints.",
+    )
+    if isinstance(error, OSError):
+        from afenv.store.content import write_error
+
+        problem = write_error(error, error.filename or "").problems[0]
+    _report((problem,), as_json)
+    return AfenvError.many((problem,)).exit_status
+
+
+def _report(problems: Sequence[Problem], as_json: bool) -> None:
+    if as_json:
+        from afenv import canonical
+
+        text = canonical.compact({"errors": [problem.as_json() for problem in problems]}).decode()
+    else:
+        text = "\n".join(problem.render() for problem in problems)
+    print(text, file=sys.stderr)

@@ -1,0 +1,56 @@
+"""``afenv lock``."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from afenv.cli.output import print_json, say
+from afenv.digest import sha256_file
+from afenv.documents.lock import Lock
+from afenv.errors import AfenvError
+from afenv.workflow.lock import Locking, check_lock, lock_project, parse_time
+from afenv.workflow.project import Project, open_project
+
+
+def run(options: Namespace) -> int:
+    """Check the lock or bring it up to date."""
+    project = open_project(options.folder_of_analysis, offline=options.offline, quiet=options.quiet)
+    if options.check:
+        if options.update or options.upgrade or options.as_of:
+            raise AfenvError(
+                "E030", "--check changes nothing: it goes with none of --update, --upgrade, --as-of"
+            )
+        lock = check_lock(project, allow_dirty=options.allow_dirty)
+        _show(options, project, lock, "fits the manifest and the code")
+        return 0
+    how = Locking(
+        update=frozenset(options.update),
+        upgrade=options.upgrade,
+        as_of=parse_time(options.as_of) if options.as_of else None,
+        allow_dirty=options.allow_dirty,
+    )
+    lock, changed = lock_project(project, how)
+    _show(options, project, lock, "written" if changed else "is up to date")
+    return 0
+
+
+def _show(options: Namespace, project: Project, lock: Lock, verdict: str) -> None:
+    environments = {
+        name: {"debs": len(environment.debs), "wheels": len(environment.wheels), "as-of": environment.as_of}
+        for name, environment in lock.environments.items()
+    }
+    if options.json:
+        print_json(
+            {
+                "lock": str(project.lock_path),
+                "digest": sha256_file(project.lock_path),
+                "environments": environments,
+            }
+        )
+        return
+    say(f"{project.lock_path} {verdict}", quiet=options.quiet)
+    for name, counts in environments.items():
+        say(
+            f"  {name}: {counts['debs']} Debian packages, {counts['wheels']} wheels, as of {counts['as-of']}",
+            quiet=options.quiet,
+        )

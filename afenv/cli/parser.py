@@ -1,0 +1,163 @@
+"""The grammar of the command line. Nothing here imports more than argparse."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import afenv
+
+DESCRIPTION = """\
+Lock a physics analysis once; run the identical environment at any facility.
+
+afenv reads a manifest (afenv.yaml), resolves it into a lock (afenv.lock) in which every byte is named
+by a digest, and builds OCI images from the lock: reproducibly, without a daemon and without root."""
+
+EPILOG = """\
+A first time:   afenv init; afenv lock; afenv build; afenv run -- python3 my_analysis.py
+See it work:    afenv demo
+
+exit status:    0 done   1 the answer is no   2 wrong usage or invalid document
+                3 something is missing on this machine   4 network   5 integrity   130 interrupted"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="afenv",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"afenv {afenv.__version__}")
+    _common(parser, top=True)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+
+    def command(name: str, text: str, detail: str = "") -> argparse.ArgumentParser:
+        sub = commands.add_parser(
+            name,
+            help=text,
+            description=f"{text[0].upper()}{text[1:]}.{' ' if detail else ''}{detail}",
+            allow_abbrev=False,
+        )
+        _common(sub, top=False)
+        return sub
+
+    sub = command("init", "write a manifest from what a repository already has", "Asks nothing.")
+    sub.add_argument("--stdout", action="store_true", help="print the manifest instead of writing afenv.yaml")
+
+    sub = command("lock", "resolve the manifest into afenv.lock", "What still fits an existing lock is kept.")
+    sub.add_argument("--check", action="store_true", help="only tell whether the lock fits (exit 0 or 1)")
+    sub.add_argument(
+        "--update",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="take the newest NAME and change as little else as possible (may be repeated)",
+    )
+    sub.add_argument("--upgrade", action="store_true", help="resolve everything anew")
+    sub.add_argument(
+        "--as-of", metavar="TIME", help="packages as they were at TIME, such as 2026-01-31T00:00:00Z"
+    )
+    _allow_dirty(sub)
+    _json(sub)
+
+    sub = command(
+        "build", "build the environments' images", "The lock is refreshed first if it does not fit."
+    )
+    _environment(sub)
+    sub.add_argument(
+        "-o", "--output", type=Path, metavar="OUT", help="where to write (default .afenv/ENV.oci)"
+    )
+    sub.add_argument(
+        "--target", default="oci", help="oci (a folder), oci-archive (one file), docker (into the engine)"
+    )
+    sub.add_argument("--push", metavar="REF", help="push the image to REF as well")
+    sub.add_argument("--check", action="store_true", help="check every digest of the image that was written")
+    _locked(sub)
+    _allow_dirty(sub)
+    _json(sub)
+
+    sub = command(
+        "run", "run a command in an environment", "The host's folder is the working directory there too."
+    )
+    _environment(sub)
+    sub.add_argument("--runtime", choices=("docker", "podman"), help="default: the first one that works")
+    sub.add_argument("--dry-run", action="store_true", help="print the runtime's own command line")
+    _locked(sub)
+    _allow_dirty(sub)
+    sub.add_argument(
+        "arguments", nargs="*", metavar="CMD", help="the command (default: the image's own), after --"
+    )
+
+    sub = command("inspect", "show an image")
+    sub.add_argument("image", type=Path, help="an OCI layout (folder or tar archive)")
+    _json(sub)
+
+    sub = command("diff", "show what differs between two images or locks", "Exit 0 if nothing does, else 1.")
+    sub.add_argument("a", type=Path)
+    sub.add_argument("b", type=Path)
+    _json(sub)
+
+    sub = command("push", "push an image to a registry")
+    sub.add_argument("image", type=Path, help="an OCI layout")
+    sub.add_argument("reference", help="HOST[:PORT]/NAME[:TAG]")
+    _json(sub)
+
+    sub = command("cache", "show, prune or verify the content store")
+    sub.add_argument("action", nargs="?", choices=("show", "prune", "verify"), default="show")
+    sub.add_argument(
+        "--older-than", metavar="DAYS", type=float, help="prune: what was not used for DAYS days"
+    )
+    sub.add_argument(
+        "--keep", metavar="GB", type=float, help="prune: the most recently used GB gigabytes stay"
+    )
+    sub.add_argument("--repair", action="store_true", help="verify: remove what is damaged")
+    _json(sub)
+
+    sub = command("demo", "build the example analysis, and run it where a container runtime is found")
+    sub.add_argument("folder", nargs="?", type=Path, default=Path("dimuon"), help="default: ./dimuon")
+    return parser
+
+
+def _common(parser: argparse.ArgumentParser, *, top: bool) -> None:
+    """Options that may stand before or after the command's name."""
+
+    def default(value: object) -> object:
+        return value if top else argparse.SUPPRESS
+
+    group = parser.add_argument_group("common options")
+    group.add_argument(
+        "-C", dest="folder_of_analysis", metavar="DIR", type=Path, default=default(Path()), help="work in DIR"
+    )
+    group.add_argument(
+        "--offline",
+        action="store_true",
+        default=default(False),
+        help="open no connection; use what is cached",
+    )
+    group.add_argument("-q", "--quiet", action="store_true", default=default(False), help="no progress")
+    group.add_argument(
+        "--debug", action="store_true", default=default(False), help="show tracebacks of defects"
+    )
+
+
+def _environment(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-e", "--environment", metavar="ENV", help="which environment")
+
+
+def _locked(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--locked", action="store_true", help="fail if the lock does not fit, instead of locking"
+    )
+
+
+def _allow_dirty(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--allow-dirty", action="store_true", help="accept a checkout with changes that are not committed"
+    )
+
+
+def _json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON for programs")

@@ -1,0 +1,262 @@
+"""From the manifest to the lock.
+
+What an existing lock has and what still fits is kept: an environment is resolved again only if the part
+of the manifest that it resolves has changed, or if an update is asked for, and then the versions that the
+lock has are preferred.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from afenv.documents.load import load_manifest_cached
+from afenv.documents.lock import ASSEMBLY_VERSION, Lock, LockedCode, LockedEnvironment
+from afenv.documents.lockfile import dump_lock, read_lock, request_digest, write_lock
+from afenv.documents.manifest import AnalysisManifest, Environment
+from afenv.errors import AfenvError, Problem
+from afenv.workflow.project import Project
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Locking:
+    """How to lock.
+
+    ``update`` names packages to move to their newest version; ``upgrade`` moves all; ``as_of`` is the
+    time (UTC) at which the package indexes are looked at.
+    """
+
+    update: frozenset[str] = frozenset()
+    upgrade: bool = False
+    as_of: datetime | None = None
+    allow_dirty: bool = False
+
+    @property
+    def anew(self) -> bool:
+        """Whether environments are resolved even if the lock fits the manifest."""
+        return bool(self.update) or self.upgrade or self.as_of is not None
+
+
+def parse_time(text: str) -> datetime:
+    """A date or a time in the form of RFC 3339, in UTC if it names no zone; E030 otherwise."""
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise AfenvError(
+            "E030", f"{text!r} is not a time; write it as 2026-01-31 or 2026-01-31T12:00:00Z", place="--as-of"
+        ) from None
+    return (time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)).replace(microsecond=0)
+
+
+def format_time(time: datetime) -> str:
+    """A time as locks write it."""
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def load(project: Project) -> AnalysisManifest:
+    """The project's manifest."""
+    return load_manifest_cached(project.manifest_path, project.store)
+
+
+def existing_lock(project: Project) -> Lock | None:
+    """The project's lock, or None if there is none; E022 if it is damaged."""
+    return read_lock(project.lock_path) if project.lock_path.exists() else None
+
+
+def misfits(
+    project: Project, manifest: AnalysisManifest, lock: Lock, code: Sequence[LockedCode]
+) -> list[str]:
+    """What of the manifest the lock does not fit: one phrase each; empty if it fits."""
+    found = []
+    for name in sorted(manifest.environments):
+        if name not in lock.environments:
+            found.append(f"environment {name} is not locked")
+        elif lock.environments[name].request != request_digest(manifest, name, project.folder):
+            found.append(f"environment {name} has changed in the manifest")
+    found.extend(
+        f"environment {name} is locked and not in the manifest"
+        for name in sorted(lock.environments)
+        if name not in manifest.environments
+    )
+    if tuple(code) != lock.code:
+        found.append("the code has changed")
+    if (lock.name, lock.version, dict(lock.metadata)) != _described(manifest):
+        found.append("the name, the version or the metadata has changed")
+    return found
+
+
+def check_lock(project: Project, *, allow_dirty: bool = False) -> Lock:
+    """The lock, if it fits the manifest and the code; E020 if there is none, E021 if it does not fit."""
+    manifest = load(project)
+    lock = read_lock(project.lock_path)
+    code = _resolve_code(project, manifest, lock, Locking(allow_dirty=allow_dirty))
+    wrong = misfits(project, manifest, lock, code)
+    if wrong:
+        place = str(project.lock_path)
+        raise AfenvError.many([Problem("E021", message, place=place) for message in wrong])
+    return lock
+
+
+def lock_project(project: Project, how: Locking | None = None) -> tuple[Lock, bool]:
+    """Bring the lock up to date and write it; return it, and whether it changed."""
+    from afenv.documents.supported import check_supported
+
+    how = how or Locking()
+    manifest = load(project)
+    check_supported(manifest, sorted(manifest.environments))
+    old = existing_lock(project)
+    code = _resolve_code(project, manifest, old, how)
+    environments = {
+        name: _environment(project, manifest, name, old.environments.get(name) if old else None, how)
+        for name in sorted(manifest.environments)
+    }
+    if how.update:
+        _check_updates(how.update, environments)
+    name, version, metadata = _described(manifest)
+    lock = Lock(
+        name=name,
+        version=version,
+        metadata=metadata,
+        assembly_version=ASSEMBLY_VERSION,
+        code=code,
+        environments=environments,
+        extra=old.extra if old else {},
+    )
+    if lock == old:
+        return lock, False
+    changed = old is None or dump_lock(lock) != dump_lock(old)
+    if changed:
+        write_lock(project.lock_path, lock)
+    return lock, changed
+
+
+def _described(manifest: AnalysisManifest) -> tuple[str, str, dict[str, Any]]:
+    """What the image's labels say, in the form that the lock has."""
+    metadata = manifest.metadata
+    values: dict[str, Any] = {
+        key: getattr(metadata, key)
+        for key in ("title", "description", "license", "url")
+        if getattr(metadata, key)
+    }
+    if metadata.authors:
+        values["authors"] = [
+            {key: getattr(author, key) for key in ("name", "orcid", "affiliation") if getattr(author, key)}
+            for author in metadata.authors
+        ]
+    if metadata.keywords:
+        values["keywords"] = list(metadata.keywords)
+    return manifest.name, manifest.version, values
+
+
+def _resolve_code(
+    project: Project, manifest: AnalysisManifest, old: Lock | None, how: Locking
+) -> tuple[LockedCode, ...]:
+    from afenv.resolve.code import resolve_code_cached
+
+    locked = {code.into: code for code in old.code} if old else {}
+    return tuple(
+        resolve_code_cached(
+            source,
+            project.folder,
+            project.store,
+            project.settings,
+            allow_dirty=how.allow_dirty,
+            locked=locked.get(source.into),
+            update=how.upgrade,
+        )
+        for source in manifest.code
+    )
+
+
+def _environment(
+    project: Project, manifest: AnalysisManifest, name: str, old: LockedEnvironment | None, how: Locking
+) -> LockedEnvironment:
+    request = request_digest(manifest, name, project.folder)
+    if old is not None and old.request == request and not how.anew:
+        return old
+    as_of = how.as_of or datetime.now(UTC).replace(microsecond=0)
+    preferred = None if how.upgrade or how.as_of is not None else old
+    found = _resolve(project, manifest.environments[name], request, as_of, preferred, how.update)
+    if old is None:
+        return found
+    found = replace(found, extra=old.extra)
+    if how.as_of is None and replace(found, as_of=old.as_of, indexes=old.indexes) == old:
+        return old  # newer indexes, the same answer: the lock stays as it is
+    return found
+
+
+def _resolve(
+    project: Project,
+    environment: Environment,
+    request: str,
+    as_of: datetime,
+    old: LockedEnvironment | None,
+    update: frozenset[str],
+) -> LockedEnvironment:
+    from afenv.resolve.debian import resolve_debian
+    from afenv.resolve.pypi import resolve_pypi
+    from afenv.resolve.python import glibc_version, locked_python
+    from afenv.store.fetch import Fetcher
+
+    if environment.debian is None:
+        raise AfenvError("E016", "an environment without a Debian base is not supported yet")
+    debian = resolve_debian(
+        environment.debian,
+        environment.platform,
+        as_of,
+        Fetcher(project.store, project.settings, quiet=project.quiet),
+        project.store,
+        locked=old.debs if old else (),
+        update=update or None,
+    )
+    python = locked_python(debian.debs)
+    pypi = environment.pypi
+    wheels = ()
+    if pypi is not None:
+        if python is None:
+            raise AfenvError("E106", "PyPI packages are asked for, and the environment has no Python")
+        wheels = resolve_pypi(
+            pypi,
+            project.folder,
+            python,
+            glibc_version(debian.debs),
+            environment.platform,
+            as_of,
+            settings=project.settings,
+            store=project.store,
+            locked=old.wheels if old else (),
+            update=update or None,
+        )
+    return LockedEnvironment(
+        request=request,
+        platform=environment.platform,
+        as_of=format_time(as_of),
+        suite=environment.debian.suite,
+        indexes=debian.indexes,
+        debs=debian.debs,
+        python=python,
+        wheels=wheels,
+        owners=dict(pypi.owners) if pypi else {},
+        bytecode=environment.bytecode,
+        variables=dict(environment.variables),
+        entrypoint=environment.entrypoint,
+        workdir=environment.workdir,
+    )
+
+
+def _check_updates(update: frozenset[str], environments: dict[str, LockedEnvironment]) -> None:
+    known = {
+        package.name
+        for environment in environments.values()
+        for package in (*environment.debs, *environment.wheels)
+    }
+    missing = sorted(update - known)
+    if missing:
+        raise AfenvError.many(
+            [
+                Problem("E101", f"{name} is not in the lock, so it cannot be updated", place="--update")
+                for name in missing
+            ]
+        )
