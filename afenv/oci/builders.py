@@ -1,0 +1,51 @@
+"""The port of builders, and how they are found.
+
+A builder turns an image into what a facility runs. It is found through the entry point group
+``afenv.builders``: each entry point names a class without arguments that has the two methods of
+:class:`Builder`. Built-in builders come the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from afenv.errors import AfenvError
+from afenv.oci.model import Descriptor, Image
+from afenv.store.content import ContentStore
+
+GROUP = "afenv.builders"
+
+
+class Builder(Protocol):
+    """What builds one or more kinds of output.
+
+    ``options`` has ``target``, the kind asked for; ``path``, the file or folder to write
+    (``pathlib.Path``), where the target has one; ``quiet``; and what the builder documents. The
+    descriptor that comes back names what was built: a builder that writes the same thing twice returns
+    the same digest. Failures are AfenvErrors.
+    """
+
+    def supports(self, target: str) -> bool:
+        """Whether this builder builds outputs of that kind, such as ``oci``."""
+        ...  # pragma: no cover
+
+    def build(self, image: Image, store: ContentStore, options: Mapping[str, Any]) -> Descriptor:
+        """Build the output; all blobs of ``image`` are in ``store``."""
+        ...  # pragma: no cover
+
+
+def find_builder(target: str) -> Builder:
+    """The first builder, by the name of its entry point, that supports ``target``; E030 if there is none.
+
+    This asks the installed distributions, which takes about 20 ms.
+    """
+    from importlib.metadata import entry_points
+
+    found = sorted(entry_points(group=GROUP), key=lambda point: point.name)
+    for point in found:
+        builder: Builder = point.load()()
+        if builder.supports(target):
+            return builder
+    names = ", ".join(point.name for point in found) or "none"
+    raise AfenvError("E030", f"no builder makes {target!r}; builders installed: {names}")

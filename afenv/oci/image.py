@@ -1,0 +1,191 @@
+"""From a lock and its layers to an image: config and manifest, as pure functions of their arguments.
+
+The formats are those of the OCI image specification 1.1 (config.md, manifest.md, annotations.md). The
+config holds the digests of uncompressed layers only, so the image ID does not depend on a compressor.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from afenv import canonical
+from afenv.digest import sha256_bytes
+from afenv.documents.lock import Lock, LockedEnvironment
+from afenv.errors import AfenvError
+from afenv.layers.model import Layer
+from afenv.oci import media
+from afenv.oci.model import Image, ImageLayer
+from afenv.store.content import ContentStore
+
+USER = "1000:1000"
+HOME = "/home/analyst"
+PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+VARIANTS = {"arm64": "v8"}
+
+
+def rfc3339(seconds: int) -> str:
+    """Seconds since 1970 as ``YYYY-MM-DDTHH:MM:SSZ``."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def split_platform(platform: str) -> dict[str, str]:
+    """``linux/arm64`` or ``linux/arm/v7`` as the config names it; E013 for anything else."""
+    parts = platform.split("/")
+    if len(parts) not in (2, 3) or not all(parts):
+        raise AfenvError("E013", f"{platform!r} is not a platform such as linux/amd64")
+    value = {"os": parts[0], "architecture": parts[1]}
+    variant = parts[2] if len(parts) == 3 else VARIANTS.get(parts[1])
+    if variant:
+        value["variant"] = variant
+    return value
+
+
+def local_name(lock_name: str, environment_name: str) -> str:
+    """The name under which local engines know the image: lower case, ``NAME`` or ``NAME-ENVIRONMENT``."""
+    text = lock_name if environment_name == "default" else f"{lock_name}-{environment_name}"
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "analysis"
+
+
+def local_tag(version: str) -> str:
+    """The analysis version as a tag (at most 128 of ``[A-Za-z0-9_.-]``, not starting with ``.`` or ``-``)."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", version).lstrip(".-")[:128] or "latest"
+
+
+def inputs_digest(lock: Lock, environment: LockedEnvironment) -> str:
+    """One digest over everything that decides the image's content, and nothing else.
+
+    Times, URLs and index digests of the lock are left out: locking again to the same packages and code
+    gives the same digest.
+    """
+    python = environment.python
+    return sha256_bytes(
+        canonical.compact(
+            {
+                "assembly": lock.assembly_version,
+                "platform": environment.platform,
+                "debs": sorted(deb.file.sha256 for deb in environment.debs),
+                "wheels": sorted(wheel.file.sha256 for wheel in environment.wheels),
+                "code": [[code.into, code.tree] for code in lock.code],
+                "python": [python.version, python.executable, python.site_packages, python.scripts]
+                if python
+                else None,
+                "owners": dict(environment.owners),
+                "bytecode": environment.bytecode,
+                "variables": dict(environment.variables),
+                "entrypoint": list(environment.entrypoint),
+                "workdir": environment.workdir,
+            }
+        )
+    )
+
+
+def _author(value: Any) -> str:
+    return str(value.get("name", "")) if isinstance(value, dict) else str(value)
+
+
+def labels(lock: Lock, environment_name: str, created: int) -> dict[str, str]:
+    """The labels of the config: those that OCI defines, then our own."""
+    environment = lock.environments[environment_name]
+    metadata = lock.metadata
+    authors = ", ".join(filter(None, (_author(author) for author in metadata.get("authors") or ())))
+    oci = {
+        "title": metadata.get("title") or lock.name,
+        "description": metadata.get("description"),
+        "version": lock.version,
+        "licenses": metadata.get("license"),
+        "authors": authors,
+        "url": metadata.get("url"),
+        "created": rfc3339(created),
+        "revision": next((code.commit for code in lock.code if code.commit), None),
+        "source": next((code.git for code in lock.code if code.git), None),
+    }
+    found = {media.OCI_PREFIX + key: str(value) for key, value in oci.items() if value}
+    return found | {
+        media.ANALYSIS: lock.name,
+        media.ENVIRONMENT: environment_name,
+        media.ASSEMBLY_VERSION: str(lock.assembly_version),
+        media.INPUTS: inputs_digest(lock, environment),
+    }
+
+
+def _runtime_config(lock: Lock, environment: LockedEnvironment) -> dict[str, Any]:
+    path = list(PATH)
+    if environment.python and environment.python.scripts not in path:
+        path.insert(0, environment.python.scripts)
+    variables = {"LANG": "C.UTF-8", "PATH": ":".join(path)} | dict(environment.variables)
+    workdir = environment.workdir or (lock.code[0].into if lock.code else HOME)
+    config: dict[str, Any] = {
+        "User": USER,
+        "Env": [f"{name}={value}" for name, value in sorted(variables.items())],
+        "WorkingDir": workdir,
+    }
+    if environment.entrypoint:
+        config["Entrypoint"] = list(environment.entrypoint)
+    else:
+        has_bash = any(deb.name == "bash" for deb in environment.debs)
+        config["Cmd"] = ["/bin/bash" if has_bash else "/bin/sh"]
+    return config
+
+
+def assemble(
+    lock: Lock, environment_name: str, layers: Sequence[Layer], created: int, store: ContentStore
+) -> Image:
+    """The image of one environment; its config and manifest are put into ``store``.
+
+    ``layers`` are given from the lowest up; ``created`` is in seconds since 1970. E031 for an
+    environment that the lock does not have.
+    """
+    environment = lock.environments.get(environment_name)
+    if environment is None:
+        raise AfenvError(
+            "E031", f"no environment {environment_name!r}; there are: {', '.join(sorted(lock.environments))}"
+        )
+    own_labels = labels(lock, environment_name, created)
+    config = canonical.compact(
+        split_platform(environment.platform)
+        | {
+            "created": rfc3339(created),
+            "config": _runtime_config(lock, environment) | {"Labels": own_labels},
+            "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
+            "history": [
+                {"created": rfc3339(created), "created_by": f"afenv: {layer.source}"} for layer in layers
+            ],
+        }
+    )
+    manifest = canonical.compact(
+        {
+            "schemaVersion": 2,
+            "mediaType": media.IMAGE_MANIFEST,
+            "config": {
+                "mediaType": media.IMAGE_CONFIG,
+                "digest": sha256_bytes(config),
+                "size": len(config),
+            },
+            "layers": [
+                {"mediaType": layer.media_type, "digest": layer.digest, "size": layer.size}
+                for layer in layers
+            ],
+            "annotations": own_labels | {media.REQUEST: environment.request},
+        }
+    )
+    store.put(config)
+    store.put(manifest)
+    return Image(
+        config=config,
+        manifest=manifest,
+        layers=tuple(
+            ImageLayer(
+                diff_id=layer.diff_id,
+                digest=layer.digest,
+                size=layer.size,
+                media_type=layer.media_type,
+                source=layer.source,
+            )
+            for layer in layers
+        ),
+        name=local_name(lock.name, environment_name),
+        tag=local_tag(lock.version),
+    )

@@ -1,0 +1,239 @@
+"""OCI image layout folders and archives, written from the content store.
+
+A layout is ``oci-layout``, ``index.json`` and ``blobs/sha256/…`` (OCI image specification 1.1,
+image-layout.md). ``index.json`` is written last and replaced in one step, so a reader sees the old image
+or the new one, never half of one. An archive is one tar file that is an ``oci-archive`` and a
+``docker-archive`` at once.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from afenv import canonical
+from afenv.digest import hex_of, sha256_bytes
+from afenv.errors import AfenvError
+from afenv.oci import media
+from afenv.oci.model import Image
+from afenv.store.content import ContentStore, write_error
+
+OCI_LAYOUT = canonical.compact({"imageLayoutVersion": "1.0.0"})
+LAYOUT_VERSION = "1"
+OUR_NAMES = frozenset({"oci-layout", "index.json", "blobs"})
+
+
+def index_bytes(image: Image, reference: str | None = None) -> bytes:
+    """``index.json`` of a layout that holds this image alone, under ``reference`` (default: its own)."""
+    name = image.reference if reference is None else reference
+    descriptor = image.manifest_descriptor().as_json() | {"platform": image.platform()}
+    if name:
+        descriptor["annotations"] = {media.REF_NAME: name}
+    return canonical.compact(
+        {
+            "schemaVersion": 2,
+            "mediaType": media.IMAGE_INDEX,
+            "manifests": [descriptor],
+            "annotations": {media.LAYOUT: LAYOUT_VERSION},
+        }
+    )
+
+
+def _small_blobs(image: Image) -> dict[str, bytes]:
+    return {image.image_id: image.config, image.manifest_digest: image.manifest}
+
+
+def _sizes(image: Image) -> dict[str, int]:
+    """All blobs of the image by digest, with their sizes; a layer that occurs twice counts once."""
+    sizes = {layer.digest: layer.size for layer in image.layers}
+    return sizes | {digest: len(data) for digest, data in _small_blobs(image).items()}
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether the folder is empty or a layout that afenv wrote, with nothing else in it."""
+    names = {entry.name for entry in folder.iterdir()}
+    if not names:
+        return True
+    if not names <= OUR_NAMES:
+        return False
+    try:
+        index = json.loads((folder / "index.json").read_bytes())
+        return media.LAYOUT in index.get("annotations", {})
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def is_current(image: Image, folder: Path, *, reference: str | None = None) -> bool:
+    """Whether the folder already holds exactly this image; blobs are judged by name and size."""
+    try:
+        if (folder / "index.json").read_bytes() != index_bytes(image, reference):
+            return False
+        with os.scandir(folder / "blobs" / "sha256") as entries:
+            found = {entry.name: entry.stat().st_size for entry in entries}
+    except OSError:
+        return False
+    return found == {hex_of(digest): size for digest, size in _sizes(image).items()}
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        target.unlink()
+        _link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:  # another file system, or too many links
+        shutil.copyfile(source, target)
+        target.chmod(0o444)
+
+
+def _write_blobs(image: Image, store: ContentStore, folder: Path) -> None:
+    blobs = folder / "blobs" / "sha256"
+    blobs.mkdir(parents=True, exist_ok=True)
+    small = _small_blobs(image)
+    for digest, size in _sizes(image).items():
+        target = blobs / hex_of(digest)
+        try:
+            if target.stat().st_size == size:
+                continue
+        except FileNotFoundError:
+            pass
+        if digest in small:
+            _replace(target, small[digest])
+            continue
+        if not store.has(digest, size):
+            raise AfenvError("E305", f"the content store lacks {digest}", place=str(store.folder))
+        _link(store.path(digest), target)
+
+
+def _replace(target: Path, data: bytes) -> None:
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=".afenv-")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            os.fchmod(file.fileno(), 0o644)
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _update(image: Image, store: ContentStore, folder: Path, index: bytes) -> None:
+    _write_blobs(image, store, folder)
+    _replace(folder / "oci-layout", OCI_LAYOUT)
+    _replace(folder / "index.json", index)
+    wanted = {hex_of(digest) for digest in _sizes(image)}
+    for entry in (folder / "blobs" / "sha256").iterdir():
+        if entry.name not in wanted:
+            entry.unlink()
+
+
+def write_layout(image: Image, store: ContentStore, folder: Path, *, reference: str | None = None) -> bool:
+    """Make ``folder`` a layout that holds exactly this image; tell whether anything was written.
+
+    Blobs are hard links into the store where the file system allows it. A layout that afenv wrote
+    earlier is updated; E032 if the folder holds anything else, E305 if the store lacks a layer, E402 or
+    E403 if it cannot be written.
+    """
+    if is_current(image, folder, reference=reference):
+        return False
+    index = index_bytes(image, reference)
+    folder = folder.absolute()
+    try:
+        with store.lock("layout-" + hex_of(sha256_bytes(os.fsencode(folder)))[:16]):
+            if folder.is_symlink() or folder.exists():
+                if not folder.is_dir() or not _is_ours(folder):
+                    raise AfenvError(
+                        "E032", "this is not an image layout that afenv wrote", place=str(folder)
+                    )
+                _update(image, store, folder, index)
+            else:
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+                try:
+                    _update(image, store, beside, index)
+                    beside.chmod(0o755)
+                    beside.rename(folder)
+                except BaseException:
+                    shutil.rmtree(beside, ignore_errors=True)
+                    raise
+    except OSError as error:
+        raise write_error(error, folder) from error
+    return True
+
+
+def _docker_manifest(image: Image) -> bytes:
+    entry: dict[str, Any] = {
+        "Config": f"blobs/sha256/{hex_of(image.image_id)}",
+        "RepoTags": [image.reference] if image.name and image.tag else None,
+        "Layers": [f"blobs/sha256/{hex_of(layer.digest)}" for layer in image.layers],
+    }
+    return canonical.compact([entry])
+
+
+def archive_members(image: Image, omit: Collection[str] = ()) -> Iterable[tuple[str, int, bytes | str]]:
+    """The members of the archive in order: name, size, and either the bytes or the digest of a blob.
+
+    Layers whose diff_id is in ``omit`` are left out, for an engine that has them already.
+    """
+    small = (
+        ("oci-layout", OCI_LAYOUT),
+        ("index.json", index_bytes(image)),
+        ("manifest.json", _docker_manifest(image)),
+        (f"blobs/sha256/{hex_of(image.image_id)}", image.config),
+        (f"blobs/sha256/{hex_of(image.manifest_digest)}", image.manifest),
+    )
+    for name, data in small:
+        yield name, len(data), data
+    seen = set()
+    for layer in image.layers:
+        if layer.diff_id not in omit and layer.digest not in seen:
+            seen.add(layer.digest)
+            yield f"blobs/sha256/{hex_of(layer.digest)}", layer.size, layer.digest
+
+
+def write_archive(
+    image: Image,
+    store: ContentStore,
+    stream: BinaryIO,
+    *,
+    omit: Collection[str] = (),
+    advance: Callable[[int], None] | None = None,
+) -> None:
+    """Write the image as one tar that Docker, Podman, skopeo and umoci's kin accept; same bytes each time.
+
+    It is an ``oci-archive`` and a ``docker-archive``. ``advance`` is told the bytes as they go out.
+    E305 if the store lacks a layer.
+    """
+
+    def out(data: bytes | memoryview) -> None:
+        stream.write(data)
+        if advance is not None:
+            advance(len(data))
+
+    written = 0
+    for name, size, content in archive_members(image, omit):
+        information = tarfile.TarInfo(name)
+        information.size = size
+        information.mode = 0o444
+        out(information.tobuf(format=tarfile.GNU_FORMAT))
+        source: BinaryIO = io.BytesIO(content) if isinstance(content, bytes) else store.open(content)
+        with source:
+            count = 0
+            while data := source.read(1 << 20):
+                count += len(data)
+                out(data)
+        if count != size:
+            raise AfenvError("E305", f"{name} has {count} bytes, expected {size}", place=str(store.folder))
+        padding = -size % 512
+        out(bytes(padding))
+        written += 512 + size + padding
+    out(bytes(1024 + -(written + 1024) % tarfile.RECORDSIZE))
