@@ -7,8 +7,15 @@
     tmp/                      files being written
     locks/                    one lock file per name
 
-A file appears under its final name only when it is complete: it is written in ``tmp``, synced, and
+A blob appears under its final name only when it is complete and hashed: it is written in ``tmp`` and
 renamed. So a killed process or a full disk leaves nothing but a file in ``tmp``.
+
+A power failure may lose what did not reach the disk yet. ``commit`` waits for the disk, unless it is told
+not to (``durable=False``): then the blob counts as checked in this process only, and
+:meth:`ContentStore.sync` waits for all such blobs at once and sets their marks
+(:mod:`afenv.store.marks`). A blob without its mark is hashed before :meth:`ContentStore.trusted` says yes,
+whoever asks. So a file that a crash has left empty or torn is noticed, also when a key that names it has
+survived; nothing depends on the order in which the disk wrote them.
 """
 
 from __future__ import annotations
@@ -20,6 +27,7 @@ import hashlib
 import json
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -27,23 +35,31 @@ from typing import Any, BinaryIO
 from afenv import canonical
 from afenv.digest import hex_of
 from afenv.errors import AfenvError
+from afenv.store import marks
 
 
 def write_error(error: OSError, path: Path) -> AfenvError:
     """The error that a user sees when ``path`` could not be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return AfenvError("E402", "no space left on the device", place=str(path))
+    if error.errno == errno.EFBIG:
+        return AfenvError("E402", "the file would be larger than this process may write", place=str(path))
     return AfenvError("E403", f"cannot write: {error.strerror}", place=str(path))
 
 
 class BlobWriter:
     """A blob being written. :meth:`commit` makes it appear in the store; leaving without it drops it."""
 
-    def __init__(self, store: ContentStore) -> None:
+    def __init__(self, store: ContentStore, *, durable: bool = True) -> None:
         self._store = store
+        self._durable = durable
         self._hash = hashlib.sha256()
         self.size = 0
-        descriptor, name = tempfile.mkstemp(dir=store.temporary_folder(), prefix="blob-")
+        folder = store.temporary_folder()
+        try:
+            descriptor, name = tempfile.mkstemp(dir=folder, prefix="blob-")
+        except OSError as error:
+            raise write_error(error, folder) from error
         self._path = Path(name)
         self._file: BinaryIO = os.fdopen(descriptor, "wb", buffering=0)
 
@@ -75,20 +91,19 @@ class BlobWriter:
         if digest is not None and digest != found:
             raise AfenvError("E301", f"expected {digest}, found {found}")
         try:
-            os.fchmod(self._file.fileno(), 0o444)
-            os.fsync(self._file.fileno())
+            if self._durable:
+                os.fsync(self._file.fileno())
             self._file.close()
-            target = self._store.path(found)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            self._path.replace(target)
         except OSError as error:
             raise write_error(error, self._path) from error
+        self._store.adopt(self._path, found, self.size, synced=self._durable)
         return found
 
     def discard(self) -> None:
         """Drop what was written, unless it was committed."""
-        self._file.close()
-        self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._file.close()
+            self._path.unlink(missing_ok=True)
 
 
 class ContentStore:
@@ -96,6 +111,9 @@ class ContentStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._blobs = str(folder / "blobs" / "sha256")
+        self._pending: dict[str, tuple[int, int, int]] = {}  # hashed by this process, not synced yet
+        self._pending_lock = threading.Lock()
 
     def temporary_folder(self) -> Path:
         """A folder on the store's own file system for files that are being written."""
@@ -108,16 +126,56 @@ class ContentStore:
 
     def path(self, digest: str) -> Path:
         """Where the blob lies, or would lie."""
+        return Path(self._name(digest))
+
+    def _name(self, digest: str) -> str:
         name = hex_of(digest)
-        return self.folder / "blobs" / "sha256" / name[:2] / name
+        return f"{self._blobs}/{name[:2]}/{name}"
 
     def has(self, digest: str, size: int | None = None) -> bool:
         """Whether the blob is here (with that size, where given). Its content is not read."""
         try:
-            status = self.path(digest).stat()
-        except FileNotFoundError:
+            status = os.stat(self._name(digest))  # noqa: PTH116 - several hundred per build
+        except (FileNotFoundError, NotADirectoryError):
             return False
         return size is None or status.st_size == size
+
+    def trusted(self, digest: str, size: int | None = None) -> bool:
+        """Whether the blob is here with the content of its digest.
+
+        That costs one ``stat`` if the file is unchanged since it was hashed; otherwise it is hashed.
+        """
+        name = self._name(digest)
+        try:
+            status = os.stat(name)  # noqa: PTH116 - several hundred per build
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        if size is not None and status.st_size != size:
+            return False
+        if marks.is_marked(digest, status):
+            marks.touch(name, digest, status)
+            return True
+        if self._pending.get(digest) == _identity(status):
+            return True
+        return self.check(digest)
+
+    def check(self, digest: str) -> bool:
+        """Whether the blob has the content of its digest, by hashing it; from then on it is trusted."""
+        path = self.path(digest)
+        try:
+            with path.open("rb") as file:
+                before = os.fstat(file.fileno())
+                if hashlib.file_digest(file, "sha256").hexdigest() != hex_of(digest):
+                    return False
+                if not marks.is_marked(digest, before):
+                    os.fsync(file.fileno())
+                    if _identity(os.fstat(file.fileno())) == _identity(before):
+                        marks.set_mark(path, digest, before)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise AfenvError("E305", f"cannot read: {error.strerror}", place=str(path)) from error
+        return True
 
     def open(self, digest: str) -> BinaryIO:
         """The blob, opened for reading; E305 if it is not here."""
@@ -135,9 +193,12 @@ class ContentStore:
         return data
 
     @contextlib.contextmanager
-    def writer(self) -> Iterator[BlobWriter]:
-        """A new blob; it is dropped when the block ends without :meth:`BlobWriter.commit`."""
-        writer = BlobWriter(self)
+    def writer(self, *, durable: bool = True) -> Iterator[BlobWriter]:
+        """A new blob; it is dropped when the block ends without :meth:`BlobWriter.commit`.
+
+        With ``durable=False`` the commit does not wait for the disk: call :meth:`sync` once after many.
+        """
+        writer = BlobWriter(self, durable=durable)
         try:
             yield writer
         finally:
@@ -146,11 +207,67 @@ class ContentStore:
     def put(self, data: bytes) -> str:
         """Store some bytes and return their digest."""
         digest = "sha256:" + hashlib.sha256(data).hexdigest()
-        if not self.has(digest, len(data)):
+        if not self.trusted(digest, len(data)):
             with self.writer() as writer:
                 writer.write(data)
                 writer.commit(digest)
         return digest
+
+    def adopt(self, path: Path, digest: str, size: int, *, synced: bool = False) -> None:
+        """Make a file of :meth:`temporary_folder`, which the caller has hashed, a blob.
+
+        ``synced`` says that its content is on the disk; if not, :meth:`sync` is still to be called. A
+        checked blob that is here already is left as it is, and the file is removed. E402, E403.
+        """
+        name = self._name(digest)
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                status = os.stat(name)  # noqa: PTH116
+                if status.st_size == size and marks.is_marked(digest, status):
+                    path.unlink()
+                    return
+            path.chmod(0o444)
+            Path(name).parent.mkdir(parents=True, exist_ok=True)
+            status = path.stat()
+            if synced:
+                marks.set_mark(path, digest, status)
+            else:
+                with self._pending_lock:
+                    self._pending[digest] = _identity(status)
+            path.replace(name)
+        except OSError as error:
+            raise write_error(error, path) from error
+
+    def sync(self) -> None:
+        """Wait until every blob of this store that was committed without waiting is on the disk."""
+        with self._pending_lock:
+            pending = dict(self._pending)
+        if not pending:
+            return
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(self._sync_one, pending, pending.values()))
+        with self._pending_lock:
+            for digest, identity in pending.items():
+                if self._pending.get(digest) == identity:
+                    del self._pending[digest]
+
+    def _sync_one(self, digest: str, identity: tuple[int, int, int]) -> None:
+        name = self._name(digest)
+        try:
+            descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:  # removed meanwhile
+            return
+        try:
+            os.fsync(descriptor)
+            status = os.fstat(descriptor)
+            if _identity(status) == identity:
+                marks.set_mark(name, digest, status)
+        except OSError as error:
+            raise write_error(error, Path(name)) from error
+        finally:
+            os.close(descriptor)
 
     def _key_path(self, kind: str, key: str) -> Path:
         name = hex_of(key)
@@ -187,3 +304,20 @@ class ContentStore:
         with file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Tell others that blobs of this store are needed, so that none is removed; may be nested."""
+        try:
+            (self.folder / "locks").mkdir(parents=True, exist_ok=True)
+            file = (self.folder / "locks" / "in-use").open("ab")
+        except OSError:  # a store that may only be read
+            yield
+            return
+        with file:
+            fcntl.flock(file, fcntl.LOCK_SH)
+            yield
+
+
+def _identity(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_size, status.st_mtime_ns, status.st_ino
