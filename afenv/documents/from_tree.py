@@ -1,0 +1,92 @@
+"""From the plain tree of a valid manifest to frozen values.
+
+Nothing is checked here: the tree was validated, now or when it was put into the cache. The module
+imports nothing heavy, because every command passes through it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from afenv.documents.manifest import (
+    DEFAULT_CODE_FOLDER,
+    AnalysisManifest,
+    Author,
+    CodeSource,
+    DebianBase,
+    Environment,
+    Metadata,
+    PypiSection,
+)
+
+# Sections of an environment that are kept as parsed, by the name under which they are kept.
+KEPT_SECTIONS = ("conda", "cvmfs", "gpu", "build", "builder")
+
+
+def _author(tree: Mapping[str, Any]) -> Author:
+    return Author(name=tree["name"], orcid=tree.get("orcid"), affiliation=tree.get("affiliation"))
+
+
+def _metadata(tree: Mapping[str, Any]) -> Metadata:
+    return Metadata(
+        title=tree.get("title"),
+        description=tree.get("description"),
+        license=tree.get("license"),
+        authors=tuple(_author(author) for author in tree.get("authors", ())),
+        keywords=tuple(tree.get("keywords", ())),
+        url=tree.get("url"),
+    )
+
+
+def _code(tree: Mapping[str, Any]) -> CodeSource:
+    return CodeSource(
+        git=tree.get("git"),
+        rev=tree.get("rev"),
+        folder=tree.get("path"),
+        into=tree.get("into", DEFAULT_CODE_FOLDER),
+    )
+
+
+def _pypi(tree: Mapping[str, Any]) -> PypiSection:
+    return PypiSection(
+        dependencies=tuple(tree.get("dependencies", ())),
+        file=tree.get("file"),
+        lock=tree.get("lock"),
+        extras=tuple(tree.get("extras", ())),
+        groups=tuple(tree.get("groups", ())),
+        owners=dict(tree.get("owners", {})),
+    )
+
+
+def _environment(tree: Mapping[str, Any]) -> Environment:
+    base = tree.get("base", {})
+    unsupported = {name: tree[name] for name in KEPT_SECTIONS if tree.get(name)}
+    if "oci" in base:
+        unsupported["oci"] = base["oci"]
+    if "conda" in base:
+        unsupported["conda_base"] = base["conda"]
+    debian = base.get("debian")
+    return Environment(
+        platform=tree.get("platform", "linux/amd64"),
+        debian=DebianBase(suite=debian, packages=tuple(base.get("packages", ()))) if debian else None,
+        pypi=_pypi(tree["pypi"]) if "pypi" in tree else None,
+        variables=dict(tree.get("variables", {})),
+        bytecode=tree.get("bytecode", True),
+        entrypoint=tuple(tree.get("entrypoint", ())),
+        workdir=tree.get("workdir"),
+        unsupported=unsupported,
+    )
+
+
+def manifest_from_tree(tree: Mapping[str, Any]) -> AnalysisManifest:
+    """The manifest that a valid tree stands for."""
+    return AnalysisManifest(
+        name=tree["name"],
+        version=tree.get("version", "0"),
+        metadata=_metadata(tree.get("metadata", {})),
+        code=tuple(_code(source) for source in tree.get("code", ())),
+        environments={name: _environment(entry) for name, entry in tree["environments"].items()},
+        data=tuple(tree.get("data", ())),
+        steps=tuple(tree.get("steps", ())),
+    )

@@ -1,0 +1,21 @@
+"""Near misses: what somebody may have meant, and lists of words as a sentence has them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """``; did you mean 'x'?`` for the nearest of the choices; empty if none is near."""
+    import difflib
+
+    options = {choice.casefold(): choice for choice in choices}
+    near = difflib.get_close_matches(word.casefold(), list(options), n=1, cutoff=0.6)
+    return f"; did you mean {options[near[0]]!r}?" if near else ""
+
+
+def one_of(words: Sequence[str], conjunction: str = "or") -> str:
+    """``a``, ``a or b``, ``a, b or c``."""
+    if len(words) < 2:
+        return "".join(words)
+    return f"{', '.join(words[:-1])} {conjunction} {words[-1]}"
