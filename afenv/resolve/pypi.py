@@ -1,0 +1,263 @@
+"""PyPI packages: from requirements to exact wheels, by uv, or out of a pylock.toml.
+
+The answer depends on the requirements, the time that is locked as of, the index, and the environment's
+own Python, C library and platform: not on the host's. uv is run twice, first for the versions and files,
+then, with these versions fixed and from its cache alone, for who depends on whom. Its output is not kept:
+sizes in it vary between runs and its form between versions.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import cast
+
+from afenv.documents.lock import LockedFile, LockedPython, LockedWheel
+from afenv.documents.manifest import PypiSection
+from afenv.errors import AfenvError
+from afenv.resolve.pypi_explain import explain, warnings_of
+from afenv.resolve.pypi_inputs import (
+    normalised,
+    parse_requirement,
+    pyproject_requirements,
+    read_toml,
+    referred_files,
+)
+from afenv.resolve.pypi_pylock import ChosenWheel, choose_wheels, pins
+from afenv.resolve.pypi_sizes import sizes_of
+from afenv.resolve.pypi_target import Target, target_of
+from afenv.resolve.pypi_uv import compile_arguments, ignores_upload_times, run_uv
+from afenv.settings import Settings
+from afenv.store.content import ContentStore
+
+_PIN = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^]]*\])?\s*(?:==|@)\s*\S+")
+
+
+def _to_stderr(message: str) -> None:
+    sys.stderr.write(f"warning: {message}\n")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """What uv is given: requirements as text, and at most one requirements file."""
+
+    requirements: tuple[str, ...] = ()
+    file: Path | None = None
+    place: str | None = None  # for errors
+
+
+def resolve_pypi(
+    section: PypiSection,
+    folder: Path,
+    python: LockedPython,
+    glibc: tuple[int, int],
+    platform: str,
+    as_of: datetime,
+    *,
+    settings: Settings,
+    store: ContentStore,
+    locked: Sequence[LockedWheel] = (),
+    update: frozenset[str] | None = None,
+    warn: Callable[[str], None] = _to_stderr,
+) -> tuple[LockedWheel, ...]:
+    """The wheels of an environment, sorted by name.
+
+    ``folder`` is that of the manifest. With ``locked``, the versions of an earlier lock are kept where they
+    still fit, except those of the packages in ``update``. Files that were uploaded after ``as_of`` do not
+    exist. ``warn`` is given what a user should know although it is no error, such as a yanked release that
+    was asked for by its exact version.
+
+    Raises E013, E014, E016 for requirements, E101 for what does not exist, E102 for a conflict, E103 for
+    what was yanked, E107 where there is no wheel, E120, E201, E202, E203.
+    """
+    target = target_of(python.version, glibc, platform)
+    if section.lock is not None:
+        chosen, requested = _from_pylock(section, folder / section.lock, target)
+        dependencies = {wheel.name: wheel.dependencies for wheel in chosen}
+    else:
+        wanted = _wanted(section, folder, python)
+        if not wanted.requirements and wanted.file is None:
+            return ()
+        keep = [
+            (wheel.name, wheel.version)
+            for wheel in locked
+            if wheel.name not in {normalised(name) for name in update or ()}
+        ]
+        solver = _Solver(target=target, as_of=as_of, settings=settings, folder=folder, warn=warn)
+        chosen, dependencies, requested = solver.solve(wanted, keep)
+    sizes = sizes_of(chosen, store, settings)
+    names = {wheel.name for wheel in chosen}
+    return tuple(
+        LockedWheel(
+            name=wheel.name,
+            version=wheel.version,
+            file=LockedFile(urls=(_canonical(wheel.url, settings),), size=size, sha256=wheel.sha256),
+            requested=wheel.name in requested,
+            dependencies=tuple(sorted(set(dependencies.get(wheel.name, ())) & names - {wheel.name})),
+        )
+        for wheel, size in zip(chosen, sizes, strict=True)
+    )
+
+
+def _canonical(url: str, settings: Settings) -> str:
+    """The URL as the world reaches it, where a mirror rule of this host led to another."""
+    for prefix, replacement in settings.mirrors:
+        if url.startswith(replacement):
+            return prefix + url[len(replacement) :]
+    return url
+
+
+def _wanted(section: PypiSection, folder: Path, python: LockedPython) -> Wanted:
+    """What a section without a lock asks for, checked."""
+    requirements = list(section.dependencies)
+    for text in requirements:
+        _check_source(text, "pypi.dependencies")
+    if section.file is None:
+        return Wanted(requirements=tuple(requirements))
+    path = folder / section.file
+    referred_files(section, folder)  # for its errors
+    if path.suffix == ".toml":
+        more = pyproject_requirements(path, section.extras, section.groups, python.version)
+        for text in more:
+            _check_source(text, str(path))
+        return Wanted(requirements=(*requirements, *more), place=str(path))
+    if section.extras or section.groups:
+        raise AfenvError("E014", "extras and groups are of a pyproject.toml", place=str(path))
+    return Wanted(requirements=tuple(requirements), file=path, place=str(path))
+
+
+def _check_source(text: str, place: str) -> None:
+    """E107 for a requirement that would have to be built: a repository, or an archive that is no wheel."""
+    url = parse_requirement(text, place).url
+    if url is not None and not url.split("#")[0].split("?")[0].endswith(".whl"):
+        raise AfenvError("E107", f"{text!r} is source, not a wheel", place=place)
+
+
+def _from_pylock(
+    section: PypiSection, path: Path, target: Target
+) -> tuple[tuple[ChosenWheel, ...], frozenset[str]]:
+    """The wheels of a pylock.toml, and which of them are asked for: those that no other needs."""
+    place = str(path)
+    groups = section.groups or None
+    chosen = choose_wheels(read_toml(path), target, place, extras=section.extras, groups=groups)
+    versions = {wheel.name: wheel.version for wheel in chosen}
+    markers = cast("dict[str, str]", target.markers())
+    named = set()
+    for text in section.dependencies:
+        requirement = parse_requirement(text, "pypi.dependencies")
+        name = normalised(requirement.name)
+        if requirement.marker is not None and not requirement.marker.evaluate(markers):
+            continue
+        if name not in versions or not requirement.specifier.contains(versions[name], prereleases=True):
+            has = f"has {name} {versions[name]}" if name in versions else f"lacks {name}"
+            raise AfenvError(
+                "E102",
+                f"pypi.dependencies asks for {text!r}, and the lock file {has}",
+                place=place,
+                remedy="Lock the file again with this requirement, or remove it from pypi.dependencies.",
+            )
+        named.add(name)
+    needed = {name for wheel in chosen for name in wheel.dependencies}
+    return chosen, frozenset(named | (set(versions) - needed))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Solver:
+    """One question to uv."""
+
+    target: Target
+    as_of: datetime
+    settings: Settings
+    folder: Path
+    warn: Callable[[str], None]
+
+    def solve(
+        self, wanted: Wanted, keep: Sequence[tuple[str, str]]
+    ) -> tuple[tuple[ChosenWheel, ...], dict[str, tuple[str, ...]], frozenset[str]]:
+        """The wheels, their dependencies by name, and the names that were asked for."""
+        with tempfile.TemporaryDirectory(prefix="afenv-pypi-") as name:
+            work = Path(name)
+            inputs = [str(wanted.file)] if wanted.file is not None else []
+            if wanted.requirements:
+                (work / "manifest.in").write_text("\n".join(wanted.requirements) + "\n", encoding="utf-8")
+                inputs.append(str(work / "manifest.in"))
+            output = work / "pylock.toml"
+            if keep:
+                output.write_text(pins(keep), encoding="utf-8")
+            question = [*self._arguments(), "--format", "pylock.toml", "--output-file", str(output)]
+            for warning in warnings_of(self._run([*question, *inputs], wanted)):
+                self.warn(warning)
+            data = tomllib.loads(output.read_text(encoding="utf-8"))
+            chosen = choose_wheels(data, self.target, wanted.place or "pypi.dependencies")
+            # The same versions again, for the edges between them; nothing may have changed since.
+            edged = work / "edges.txt"
+            edged.write_text(
+                "".join(f"{wheel.name}=={wheel.version}\n" for wheel in chosen), encoding="utf-8"
+            )
+            again = [item for item in self._arguments() if item not in ("--refresh", "--offline")]
+            again += [
+                "--offline",
+                "--format",
+                "requirements.txt",
+                "--annotation-style",
+                "split",
+                "--no-header",
+            ]
+            self._run([*again, "--output-file", str(edged), *inputs], wanted)
+            text = edged.read_text(encoding="utf-8")
+        dependencies, requested = edges(text)
+        if set(dependencies) != {wheel.name for wheel in chosen}:
+            raise AfenvError("E120", "uv gave two answers to one question", place=wanted.place)
+        return chosen, dependencies, requested
+
+    def _arguments(self) -> list[str]:
+        return compile_arguments(
+            self.target,
+            self.as_of,
+            self.settings,
+            now=datetime.now(UTC),
+            ignore_upload_times=ignores_upload_times(os.environ),
+        )
+
+    def _run(self, arguments: Sequence[str], wanted: Wanted) -> str:
+        """Run uv; what it wrote to standard error."""
+        status, report = run_uv(arguments, self.folder, self.settings)
+        if status:
+            as_of = self.as_of.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            raise explain(report, as_of, offline=self.settings.offline, place=wanted.place)
+        return report
+
+
+def edges(text: str) -> tuple[dict[str, tuple[str, ...]], frozenset[str]]:
+    """Dependencies by name, and the names asked for, out of the comments of uv's requirements.txt.
+
+    Each pin is followed by ``# via`` and those that need it: packages, or ``-r FILE`` for a requirement of
+    the user.
+    """
+    parents: dict[str, list[str]] = {}
+    current = ""
+    for line in text.splitlines():
+        stripped = line.strip()
+        if stripped.startswith("#"):
+            entry = stripped.lstrip("#").strip().removeprefix("via").strip()
+            if current and entry:
+                parents[current].append(entry)
+        elif match := _PIN.match(stripped):
+            current = normalised(match["name"])
+            parents[current] = []
+    dependencies: dict[str, list[str]] = {name: [] for name in parents}
+    requested = set()
+    for name, needed_by in parents.items():
+        for parent in needed_by:
+            if parent.startswith("-r "):
+                requested.add(name)
+            elif normalised(parent) in dependencies:
+                dependencies[normalised(parent)].append(name)
+    return {name: tuple(sorted(children)) for name, children in dependencies.items()}, frozenset(requested)
