@@ -7,7 +7,6 @@ catalogue is read only when an error is shown.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -30,6 +29,8 @@ class CatalogueEntry:
 @cache
 def catalogue() -> dict[str, CatalogueEntry]:
     """The error catalogue, by code."""
+    import tomllib
+
     with (specs_folder() / "errors.toml").open("rb") as file:
         table = tomllib.load(file)
     return {
