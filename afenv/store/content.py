@@ -28,6 +28,7 @@ import json
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -36,6 +37,7 @@ from afenv import canonical
 from afenv.digest import hex_of
 from afenv.errors import AfenvError
 from afenv.store import marks
+from afenv.store.placing import place
 
 
 def write_error(error: OSError, path: Path) -> AfenvError:
@@ -157,10 +159,16 @@ class ContentStore:
             return True
         if self._pending.get(digest) == _identity(status):
             return True
-        return self.check(digest)
+        if not self.check(digest):
+            return False
+        marks.touch(name, digest, status)
+        return True
 
     def check(self, digest: str) -> bool:
-        """Whether the blob has the content of its digest, by hashing it; from then on it is trusted."""
+        """Whether the blob has the content of its digest, by hashing it; from then on it is trusted.
+
+        This does not count as a use of the blob. E305 if it is here and cannot be read.
+        """
         path = self.path(digest)
         try:
             with path.open("rb") as file:
@@ -169,8 +177,8 @@ class ContentStore:
                     return False
                 if not marks.is_marked(digest, before):
                     os.fsync(file.fileno())
-                    if _identity(os.fstat(file.fileno())) == _identity(before):
-                        marks.set_mark(path, digest, before)
+                if _identity(os.fstat(file.fileno())) == _identity(before):
+                    marks.set_mark(path, digest, before, used=before.st_atime)
         except FileNotFoundError:
             return False
         except OSError as error:
@@ -275,33 +283,53 @@ class ContentStore:
 
     def load_key(self, kind: str, key: str) -> Any | None:
         """What was saved under an input key (a digest); None if there is nothing or it is damaged."""
+        path = self._key_path(kind, key)
         try:
-            return json.loads(self._key_path(kind, key).read_bytes())
-        except (FileNotFoundError, ValueError):
+            with path.open("rb") as file:
+                value = json.loads(file.read())
+                if time.time() - os.fstat(file.fileno()).st_mtime > marks.DAY:
+                    with contextlib.suppress(OSError):
+                        os.utime(path)  # its last use, for pruning
+        except (OSError, ValueError):
             return None
+        return value
 
     def save_key(self, kind: str, key: str, value: Any) -> None:
         """Remember a JSON value under an input key."""
         path = self._key_path(kind, key)
+        content = canonical.compact(value)
+        name = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor, name = tempfile.mkstemp(dir=self.temporary_folder(), prefix="key-")
             with os.fdopen(descriptor, "wb") as file:
-                file.write(canonical.compact(value))
+                file.write(content)
             Path(name).replace(path)
         except OSError as error:
+            if name is not None:
+                Path(name).unlink(missing_ok=True)
             raise write_error(error, path) from error
+
+    def link_or_copy(self, digest: str, target: Path) -> None:
+        """Make ``target`` a file with the blob's content, a hard link if possible; E305, E402, E403.
+
+        It is read-only like the blob itself; whoever changes it nevertheless is noticed
+        (:meth:`trusted`). It appears complete or not at all, in the place of what was there.
+        """
+        source = self.path(digest)
+        try:
+            place(source, target)
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) and not source.exists():
+                raise AfenvError(
+                    "E305", f"the content store lacks {digest}", place=str(self.folder)
+                ) from None
+            raise write_error(error, target) from error
 
     @contextlib.contextmanager
     def lock(self, name: str) -> Iterator[None]:
         """Hold the lock of that name among all processes that share the store."""
-        folder = self.folder / "locks"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            file = (folder / name).open("wb")
-        except OSError as error:
-            raise write_error(error, folder) from error
-        with file:
+        with self._open_lock(name) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
@@ -309,14 +337,31 @@ class ContentStore:
     def in_use(self) -> Iterator[None]:
         """Tell others that blobs of this store are needed, so that none is removed; may be nested."""
         try:
-            (self.folder / "locks").mkdir(parents=True, exist_ok=True)
-            file = (self.folder / "locks" / "in-use").open("ab")
-        except OSError:  # a store that may only be read
+            file = self._open_lock("in-use")
+        except AfenvError:  # a store that may only be read
             yield
             return
         with file:
             fcntl.flock(file, fcntl.LOCK_SH)
             yield
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Have the store alone, to remove things; E407 if it is in use."""
+        with self._open_lock("in-use") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise AfenvError("E407", "the cache is in use", place=str(self.folder)) from None
+            yield
+
+    def _open_lock(self, name: str) -> BinaryIO:
+        folder = self.folder / "locks"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            return (folder / name).open("ab")
+        except OSError as error:
+            raise write_error(error, folder) from error
 
 
 def _identity(status: os.stat_result) -> tuple[int, int, int]:

@@ -36,10 +36,13 @@ def is_marked(digest: str, status: os.stat_result) -> bool:
     return status.st_mtime_ns == mark(digest, status) * 1_000_000_000
 
 
-def set_mark(path: Path | str, digest: str, status: os.stat_result) -> None:
-    """Say that the blob was checked and is on the disk; nothing happens where that is not allowed."""
+def set_mark(path: Path | str, digest: str, status: os.stat_result, *, used: float | None = None) -> None:
+    """Say that the blob was checked and is on the disk; nothing happens where that is not allowed.
+
+    ``used`` is the time of its last use, in seconds since 1970; now if it is not given.
+    """
     with contextlib.suppress(OSError):
-        os.utime(path, (time.time(), mark(digest, status)))
+        os.utime(path, (time.time() if used is None else used, mark(digest, status)))
 
 
 def touch(path: Path | str, digest: str, status: os.stat_result) -> None:
