@@ -1,0 +1,300 @@
+"""From the JSON of a lock to frozen values, by hand: this is on the way of every command.
+
+The verdict is that of ``specs/lock/v1/schema.json``; vectors hold the two together. The first thing
+that is wrong is reported with its path in the document: a lock is written by afenv, so there is nothing
+to correct by hand.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from afenv.documents.lock import (
+    FORMAT_VERSION,
+    Lock,
+    LockedCode,
+    LockedDeb,
+    LockedEnvironment,
+    LockedFile,
+    LockedIndex,
+    LockedPython,
+    LockedWheel,
+)
+from afenv.errors import AfenvError
+
+T = TypeVar("T")
+
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
+_GIT_HASH = re.compile(r"(?:[0-9a-f]{40}|[0-9a-f]{64})\Z")
+_SWHID = re.compile(r"swh:1:dir:[0-9a-f]{40}\Z")
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z\Z")
+_PLATFORM = re.compile(r"linux/[a-z0-9]+(?:/[a-z0-9]+)?\Z")
+
+_MISSING = object()
+
+
+class _Damaged(Exception):
+    """Something is not as the format says; the path is completed on the way out."""
+
+    def __init__(self, message: str, path: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.path = path
+
+    def within(self, step: str) -> _Damaged:
+        if self.path and not self.path.startswith("["):
+            step += "."
+        return _Damaged(self.message, step + self.path)
+
+
+class _Record:
+    """A JSON object whose keys are taken one by one; what is left over is unknown."""
+
+    def __init__(self, value: Any) -> None:
+        if not isinstance(value, dict):
+            raise _Damaged(f"expected an object, found {_kind(value)}")
+        self.left = dict(value)
+
+    def take(self, key: str, convert: Callable[[Any], T]) -> T:
+        """A key that has to be there."""
+        value = self.left.pop(key, _MISSING)
+        if value is _MISSING:
+            raise _Damaged(f"the key {key!r} is missing")
+        try:
+            return convert(value)
+        except _Damaged as damaged:
+            raise damaged.within(key) from None
+
+    def take_or(self, key: str, convert: Callable[[Any], T], default: T) -> T:
+        """A key that may be absent."""
+        return self.take(key, convert) if key in self.left else default
+
+    def end(self) -> None:
+        """Nothing may be left over."""
+        for key in self.left:
+            raise _Damaged(f"unknown key {key!r}", key)
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return "a number"
+    if isinstance(value, str):
+        return "text"
+    return "a list" if isinstance(value, list) else "an object"
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise _Damaged(f"expected text, found {_kind(value) if value != '' else 'empty text'}")
+    return value
+
+
+def _any_text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise _Damaged(f"expected text, found {_kind(value)}")
+    return value
+
+
+def _form(pattern: re.Pattern[str], expected: str) -> Callable[[Any], str]:
+    def convert(value: Any) -> str:
+        if not isinstance(value, str) or not pattern.match(value):
+            raise _Damaged(f"expected {expected}, found {value if isinstance(value, str) else _kind(value)}")
+        return value
+
+    return convert
+
+
+_sha256 = _form(_SHA256, "64 hexadecimal digits")
+_digest = _form(_DIGEST, "sha256: and 64 hexadecimal digits")
+_git_hash = _form(_GIT_HASH, "a git hash of 40 or 64 hexadecimal digits")
+_swhid = _form(_SWHID, "swh:1:dir: and 40 hexadecimal digits")
+_time = _form(_TIME, "a time such as 2026-01-31T12:00:00Z")
+_platform = _form(_PLATFORM, "a platform such as linux/amd64")
+_path = _form(re.compile(r"/[^\x00]*\Z"), "an absolute path")
+
+
+def _integer(least: int) -> Callable[[Any], int]:
+    def convert(value: Any) -> int:
+        whole = int(value) if isinstance(value, float) and value.is_integer() else value
+        if isinstance(whole, bool) or not isinstance(whole, int):
+            raise _Damaged(f"expected a whole number, found {_kind(value)}")
+        if whole < least:
+            raise _Damaged(f"expected at least {least}, found {whole}")
+        return whole
+
+    return convert
+
+
+def _boolean(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise _Damaged(f"expected true or false, found {_kind(value)}")
+    return value
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise _Damaged(f"expected an object, found {_kind(value)}")
+    return value
+
+
+def _list(convert: Callable[[Any], T], least: int = 0) -> Callable[[Any], tuple[T, ...]]:
+    def convert_all(value: Any) -> tuple[T, ...]:
+        if not isinstance(value, list):
+            raise _Damaged(f"expected a list, found {_kind(value)}")
+        if len(value) < least:
+            raise _Damaged("expected a list that is not empty")
+        result = []
+        for index, item in enumerate(value):
+            try:
+                result.append(convert(item))
+            except _Damaged as damaged:
+                raise damaged.within(f"[{index}]") from None
+        return tuple(result)
+
+    return convert_all
+
+
+def _by_name(convert: Callable[[Any], T]) -> Callable[[Any], dict[str, T]]:
+    def convert_all(value: Any) -> dict[str, T]:
+        result = {}
+        for key, item in _object(value).items():
+            try:
+                result[key] = convert(item)
+            except _Damaged as damaged:
+                raise damaged.within(key) from None
+        return result
+
+    return convert_all
+
+
+_texts = _list(_text)
+_urls = _list(_text, 1)
+_size = _integer(0)
+_positive = _integer(1)
+_text_map = _by_name(_any_text)
+
+
+def _file(record: _Record) -> LockedFile:
+    return LockedFile(
+        urls=record.take("urls", _urls),
+        size=record.take("size", _size),
+        sha256=record.take("sha256", _sha256),
+    )
+
+
+def _deb(value: Any) -> LockedDeb:
+    record = _Record(value)
+    deb = LockedDeb(
+        name=record.take("name", _text),
+        version=record.take("version", _text),
+        architecture=record.take("architecture", _text),
+        source=record.take("source", _text),
+        file=_file(record),
+        requested=record.take_or("requested", _boolean, False),
+        control=record.take_or("control", _text_map, {}),
+    )
+    record.end()
+    return deb
+
+
+def _wheel(value: Any) -> LockedWheel:
+    record = _Record(value)
+    wheel = LockedWheel(
+        name=record.take("name", _text),
+        version=record.take("version", _text),
+        file=_file(record),
+        requested=record.take_or("requested", _boolean, False),
+        dependencies=record.take_or("dependencies", _texts, ()),
+    )
+    record.end()
+    return wheel
+
+
+def _index(value: Any) -> LockedIndex:
+    record = _Record(value)
+    index = LockedIndex(
+        url=record.take("url", _text),
+        suite=record.take("suite", _text),
+        date=record.take("date", _time),
+        sha256=record.take("sha256", _sha256),
+        signed_by=record.take("signed-by", _text),
+    )
+    record.end()
+    return index
+
+
+def _python(value: Any) -> LockedPython:
+    record = _Record(value)
+    python = LockedPython(
+        version=record.take("version", _text),
+        executable=record.take("executable", _path),
+        site_packages=record.take("site-packages", _path),
+        scripts=record.take("scripts", _path),
+    )
+    record.end()
+    return python
+
+
+def _code(value: Any) -> LockedCode:
+    record = _Record(value)
+    code = LockedCode(
+        into=record.take("into", _path),
+        tree=record.take("tree", _git_hash),
+        swhid=record.take("swhid", _swhid),
+        git=record.take_or("git", _text, None),
+        rev=record.take_or("rev", _text, None),
+        folder=record.take_or("folder", _text, None),
+        commit=record.take_or("commit", _git_hash, None),
+        date=record.take_or("date", _time, None),
+        dirty=record.take_or("dirty", _boolean, False),
+    )
+    record.end()
+    return code
+
+
+def _environment(value: Any) -> LockedEnvironment:
+    record = _Record(value)
+    return LockedEnvironment(
+        request=record.take("request", _digest),
+        platform=record.take("platform", _platform),
+        as_of=record.take("as-of", _time),
+        suite=record.take_or("suite", _text, None),
+        indexes=record.take_or("indexes", _list(_index), ()),
+        debs=record.take_or("debs", _list(_deb), ()),
+        python=record.take_or("python", _python, None),
+        wheels=record.take_or("wheels", _list(_wheel), ()),
+        owners=record.take_or("owners", _text_map, {}),
+        bytecode=record.take_or("bytecode", _boolean, True),
+        variables=record.take_or("variables", _text_map, {}),
+        entrypoint=record.take_or("entrypoint", _texts, ()),
+        workdir=record.take_or("workdir", _path, None),
+        extra=record.left,
+    )
+
+
+def lock_from_json(value: Any, place: str) -> Lock:
+    """The lock that a JSON value stands for; E015 if its format is newer, E022 if it is damaged."""
+    try:
+        record = _Record(value)
+        version = record.take("afenv-lock", _positive)
+        if version != FORMAT_VERSION:
+            message = f"expected format version {FORMAT_VERSION}, found {version}"
+            raise AfenvError("E015", message, place=place, path="afenv-lock")
+        return Lock(
+            name=record.take("name", _text),
+            version=record.take("version", _text),
+            metadata=record.take_or("metadata", _object, {}),
+            assembly_version=record.take("assembly-version", _positive),
+            code=record.take_or("code", _list(_code), ()),
+            environments=record.take("environments", _by_name(_environment)),
+            extra=record.left,
+        )
+    except _Damaged as damaged:
+        raise AfenvError("E022", damaged.message, place=place, path=damaged.path or None) from None
