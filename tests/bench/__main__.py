@@ -1,0 +1,51 @@
+"""The bench: afenv and its peers on one environment, in one run.
+
+    nox -s bench                      all cases
+    nox -s bench -- cold bound        some
+    nox -s bench -- --rounds 5 cold
+
+The environment is the example with coffea, scipy, pandas, dask and pyhf. Everything is downloaded before
+a clock starts. Contenders take turns; medians, ranges and ratios are shown. It needs root, dockerd,
+docker-registry and mmdebstrap for the peers, and igzip (isal), xz and openssl for the bound. It removes the
+images that it makes and prunes Docker's build cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from pathlib import Path
+
+from cases import CASES, open_bench
+from report import Report
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="bench", description="Compare afenv with its peers.")
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"default: all of {', '.join(CASES)}")
+    parser.add_argument("--rounds", type=int, default=3, help="how often contenders take turns (default: 3)")
+    parser.add_argument(
+        "--json", type=Path, default=Path("build/bench.json"), help="where to write the numbers"
+    )
+    parser.add_argument("--work", type=Path, help="folder for temporary files (default: a new one in TMPDIR)")
+    options = parser.parse_args()
+    unknown = [name for name in options.cases if name not in CASES]
+    if unknown:
+        parser.error(f"there is no case {unknown[0]}; choose from {', '.join(CASES)}")
+    kept = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "afenv-bench"
+    kept.mkdir(parents=True, exist_ok=True)
+    report = Report()
+    with (
+        tempfile.TemporaryDirectory(prefix="afenv-bench-", dir=options.work) as work,
+        open_bench(Path(work), kept, options.rounds, report) as bench,
+    ):
+        for name in options.cases or CASES:
+            report.title(f"{name}: {CASES[name].__doc__}")
+            CASES[name](bench)
+            report.write(options.json)
+    print(f"\nthe numbers are in {options.json}")
+
+
+if __name__ == "__main__":
+    main()
