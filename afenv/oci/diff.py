@@ -1,0 +1,190 @@
+"""What differs between two images, or between two locks: packages, files, configuration."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from afenv.errors import AfenvError
+from afenv.oci.files import Entry, LayerFiles, merged
+from afenv.oci.model import Image
+from afenv.oci.packages import Package, find_packages, holds_packages
+from afenv.oci.read import OpenedImage, open_image
+
+LIMIT = 50  # lines of one section that people are shown
+
+
+class Change(NamedTuple):
+    """One thing that differs: ``old`` or ``new`` is None where it is missing there."""
+
+    what: str
+    old: str | None
+    new: str | None
+
+    def as_text(self) -> str:
+        """One line, with ``+``, ``-`` or ``~`` in front."""
+        if self.old is None:
+            return f"+ {self.what} {self.new}".rstrip()
+        if self.new is None:
+            return f"- {self.what} {self.old}".rstrip()
+        return f"~ {self.what} {self.old} → {self.new}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Difference:
+    """What differs, by section: ``config``, ``packages``, ``files``; ``layers`` says which are shared."""
+
+    config: tuple[Change, ...] = ()
+    packages: tuple[Change, ...] = ()
+    files: tuple[Change, ...] = ()
+    layers: Mapping[str, int] | None = None
+    same_id: bool = False
+
+    @property
+    def differs(self) -> bool:
+        """Whether anything differs."""
+        return not self.same_id and bool(self.config or self.packages or self.files)
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that ``--json`` prints; nothing is left out of it."""
+        return {
+            "differs": self.differs,
+            "layers": self.layers,
+            **{
+                section: [change._asdict() for change in getattr(self, section)]
+                for section in ("config", "packages", "files")
+            },
+        }
+
+    def as_text(self, limit: int = LIMIT) -> str:
+        """For people: at most ``limit`` lines of each section, and how many more there are."""
+        if not self.differs:
+            return "no difference"
+        text = []
+        for section in ("config", "packages", "files"):
+            changes = getattr(self, section)
+            if changes:
+                text.append(f"{section} ({len(changes)})")
+                text += [f"  {change.as_text()}" for change in changes[:limit]]
+                if len(changes) > limit:
+                    text.append(f"  … and {len(changes) - limit} more (--json has all)")
+        if self.layers is not None:
+            shared, old, new = (self.layers[key] for key in ("shared", "old", "new"))
+            text.append(f"layers: {shared} shared, {old} only in the first, {new} only in the second")
+        return "\n".join(text)
+
+
+def changes(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[Change, ...]:
+    """The differences of two mappings, sorted by key."""
+    return tuple(
+        Change(key, old.get(key), new.get(key))
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    )
+
+
+def _package_map(packages: Iterable[Package]) -> dict[str, str]:
+    """Versions by kind and name; where one name occurs several times, all versions."""
+    versions: dict[str, list[str]] = {}
+    for package in sorted(packages):
+        versions.setdefault(f"{package.kind} {package.name}", []).append(package.version)
+    return {name: ", ".join(found) for name, found in versions.items()}
+
+
+def _config_map(image: Image) -> dict[str, str]:
+    config = image.configuration()
+    settings = config.get("config") or {}
+    found = {key: str(config[key]) for key in ("architecture", "os", "variant", "created") if config.get(key)}
+    for variable in settings.get("Env") or ():
+        name, _, value = variable.partition("=")
+        found[f"variable {name}"] = value
+    for key, value in (settings.get("Labels") or {}).items():
+        found[f"label {key}"] = str(value)
+    for key, value in settings.items():
+        if key not in ("Env", "Labels") and value:
+            found[key] = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return found
+
+
+_KINDS = {"f": "file", "d": "folder", "l": "link", "c": "character device", "b": "device", "p": "pipe"}
+
+
+def _describe(entry: Entry) -> str:
+    text = f"{_KINDS[entry.kind]} {entry.mode:04o} {entry.uid}:{entry.gid}"
+    if entry.kind == "f":
+        return f"{text} {entry.size} B sha256:{entry.sha256[:12]}"
+    return f"{text} to {entry.target}" if entry.target else text
+
+
+def file_changes(old: Mapping[str, Entry], new: Mapping[str, Entry]) -> tuple[Change, ...]:
+    """Paths that differ in kind, mode, owner, content, target, time or extended attributes."""
+    found = []
+    for path in sorted(old.keys() | new.keys()):
+        before, after = old.get(path), new.get(path)
+        if before == after:
+            continue
+        texts = [None if one is None else _describe(one) for one in (before, after)]
+        if before is not None and after is not None and texts[0] == texts[1]:
+            texts = [
+                f"{_describe(one)} of {one.mtime} {dict(one.xattrs) or ''}".rstrip()
+                for one in (before, after)
+            ]
+        found.append(Change(path, *texts))
+    return tuple(found)
+
+
+def _shared(a: Image, b: Image) -> dict[str, int]:
+    old, new = (Counter(layer.diff_id for layer in image.layers) for image in (a, b))
+    return {"shared": (old & new).total(), "old": (old - new).total(), "new": (new - old).total()}
+
+
+def _diff_opened(a: OpenedImage, b: OpenedImage) -> Difference:
+    if a.image.image_id == b.image.image_id:
+        return Difference(same_id=True, layers=_shared(a.image, b.image))
+    known: dict[str, LayerFiles] = {}
+    old = merged(a, keep=holds_packages, known=known)
+    new = merged(b, keep=holds_packages, known=known)
+    return Difference(
+        config=changes(_config_map(a.image), _config_map(b.image)),
+        packages=changes(_package_map(find_packages(old)), _package_map(find_packages(new))),
+        files=file_changes(old, new),
+        layers=_shared(a.image, b.image),
+    )
+
+
+def _is_lock(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(64).lstrip().startswith(b"{")
+    except OSError:
+        return False
+
+
+def _lock_packages(path: Path) -> dict[str, str]:
+    from afenv.documents.lockfile import read_lock
+
+    lock = read_lock(path)
+    found = {f"code {code.into}": code.tree for code in lock.code}
+    for name, environment in lock.environments.items():
+        prefix = "" if len(lock.environments) == 1 else f"{name}: "
+        found |= {f"{prefix}deb {deb.name}": deb.version for deb in environment.debs}
+        found |= {f"{prefix}python {wheel.name}": wheel.version for wheel in environment.wheels}
+    return found
+
+
+def diff(a: Path, b: Path) -> Difference:
+    """Compare two images (layouts or archives), or two locks by their packages and code.
+
+    Images with one image ID are equal by their digests and are not read further. E001 or E510 if one
+    cannot be read, E030 for an image against a lock.
+    """
+    locks = [_is_lock(path) for path in (a, b)]
+    if all(locks):
+        return Difference(packages=changes(_lock_packages(a), _lock_packages(b)))
+    if any(locks):
+        raise AfenvError("E030", "an image can be compared with an image, and a lock with a lock")
+    with open_image(a) as old, open_image(b) as new:
+        return _diff_opened(old, new)
