@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from isal import igzip_lib, isal_zlib
+from isal.isal_zlib import crc32 as crc32
 
 COMPRESSOR = "isal"
 LEVEL = 1
@@ -18,6 +19,8 @@ MEMBER = 1 << 18  # bytes of content in a member that is deflated here
 
 # magic, deflate, no flags, no time, no extra flags, unknown operating system
 HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
+
+_IsalError: type[Exception] = isal_zlib.IsalError  # type: ignore[assignment]
 
 _INPUT = 1 << 17  # compressed bytes that are inflated at once
 _OUTPUT = 1 << 20  # bytes that come out at once
@@ -48,12 +51,19 @@ def inflate_small(stream: memoryview, size: int, crc32: int) -> bytes:
     decompressor = isal_zlib.decompressobj(-15)
     try:
         data: bytes = decompressor.decompress(stream, size + 1)
-    except isal_zlib.error as error:
+    except _IsalError as error:
         raise BadStream(str(error)) from None
     if len(data) != size or not decompressor.eof or decompressor.unused_data:
         raise BadStream(_size_message(size))
+    return check(data, size, crc32)
+
+
+def check(data: bytes, size: int, crc32: int) -> bytes:
+    """``data`` itself; :class:`BadStream` unless size and CRC-32 are right."""
+    if len(data) != size:
+        raise BadStream(_size_message(size))
     if isal_zlib.crc32(data) != crc32:
-        raise BadStream("its CRC-32 is not the one in the directory")
+        raise BadStream(_CRC_MESSAGE)
     return data
 
 
@@ -70,7 +80,7 @@ def inflate(stream: memoryview, size: int, crc32: int) -> Iterator[bytes]:
         for start in range(0, len(stream), _INPUT):
             if decompressor.eof:
                 raise BadStream("something follows its end")
-            data = stream[start : start + _INPUT]
+            data: bytes | memoryview = stream[start : start + _INPUT]
             while True:
                 piece: bytes = decompressor.decompress(data, min(_OUTPUT, left + 1))
                 left -= len(piece)
@@ -84,12 +94,15 @@ def inflate(stream: memoryview, size: int, crc32: int) -> Iterator[bytes]:
                     break
                 if not piece:
                     raise BadStream("it cannot be inflated")
-    except isal_zlib.error as error:
+    except _IsalError as error:
         raise BadStream(str(error)) from None
     if left or not decompressor.eof or decompressor.unused_data:
         raise BadStream(_size_message(size))
     if seen != crc32:
-        raise BadStream("its CRC-32 is not the one in the directory")
+        raise BadStream(_CRC_MESSAGE)
+
+
+_CRC_MESSAGE = "its CRC-32 is not the one in the directory"
 
 
 def _size_message(size: int) -> str:
