@@ -1,0 +1,121 @@
+"""Container engines of this host: which are there, and how they are called.
+
+====================  ================================================================================
+``AFENV_RUNTIME``     ``docker`` or ``podman``: the engine to use; default: the first one that works
+``AFENV_DOCKER``      the command that starts Docker, such as ``/usr/bin/docker --context lab``
+``AFENV_PODMAN``      the command that starts Podman, such as ``podman --runtime runc``
+====================  ================================================================================
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+from dataclasses import dataclass
+from typing import Literal
+
+from afenv.errors import AfenvError
+
+NAMES = ("docker", "podman")
+PATIENCE = 20.0  # seconds that an engine may take to say that it is there
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Engine:
+    """An engine that answers: its name and the command that starts it.
+
+    ``rootless`` tells that its containers' root is the calling user.
+    """
+
+    name: Literal["docker", "podman"]
+    command: tuple[str, ...]
+    rootless: bool = False
+
+    def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a subcommand to its end and return status and output; E502 if it cannot be started."""
+        return call(self.name, (*self.command, *arguments))
+
+
+def call(name: str, command: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+    """Run an engine's command to its end; E502 if it cannot be started."""
+    try:
+        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise AfenvError("E502", f"{name} cannot be started: {error.strerror}", place=command[0]) from None
+
+
+def words(result: subprocess.CompletedProcess[str]) -> str:
+    """What a command said of its failure, on one line."""
+    lines = [line.strip() for line in (result.stderr or result.stdout).splitlines() if line.strip()]
+    return " ".join(lines[-5:]) or f"exit status {result.returncode}"
+
+
+def _command(name: str) -> tuple[str, ...] | None:
+    given = os.environ.get(f"AFENV_{name.upper()}")
+    if given:
+        try:
+            parts = tuple(shlex.split(given))
+        except ValueError as error:
+            raise AfenvError("E030", f"{given!r}: {error}", place=f"AFENV_{name.upper()}") from None
+        return parts or None
+    found = shutil.which(name)
+    return (found,) if found else None
+
+
+def docker() -> Engine:
+    """Docker, if its command exists and its engine answers; else E501 or E502."""
+    command = _required("docker")
+    # one question, of which the answer needs the engine
+    answer = _ask("docker", (*command, "info", "--format", "{{.ServerVersion}} {{.SecurityOptions}}"))
+    return Engine(name="docker", command=command, rootless="name=rootless" in answer)
+
+
+def podman() -> Engine:
+    """Podman, if its command exists; else E501."""
+    return Engine(name="podman", command=_required("podman"), rootless=os.geteuid() != 0)
+
+
+def _required(name: str) -> tuple[str, ...]:
+    command = _command(name)
+    if command is None:
+        raise AfenvError("E501", f"there is no {name} on this host")
+    return command
+
+
+def _ask(name: str, command: tuple[str, ...]) -> str:
+    try:
+        result = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=PATIENCE
+        )
+    except OSError as error:
+        raise AfenvError("E502", f"{name} cannot be started: {error.strerror}", place=command[0]) from None
+    except subprocess.TimeoutExpired:
+        raise AfenvError("E502", f"{name} does not answer within {PATIENCE:.0f} s") from None
+    if result.returncode != 0 or not result.stdout.split():
+        raise AfenvError("E502", f"{name} does not work: {words(result)}")
+    return result.stdout
+
+
+def find_runtime(name: str | None = None) -> Engine:
+    """The engine asked for (by ``name``, else by ``AFENV_RUNTIME``), else the first one that works.
+
+    E030 for a name that is not known; for the engine asked for E501 if it is not there and E502 if it
+    does not work; E501 if none works, with the reasons.
+    """
+    chosen = name or os.environ.get("AFENV_RUNTIME") or None
+    finders = {"docker": docker, "podman": podman}
+    if chosen is not None:
+        if chosen not in finders:
+            raise AfenvError("E030", f"{chosen!r} is not a runtime; there are: {', '.join(NAMES)}")
+        return finders[chosen]()
+    reasons = []
+    for candidate in NAMES:
+        try:
+            return finders[candidate]()
+        except AfenvError as error:
+            if error.code not in ("E501", "E502"):
+                raise
+            reasons.append(error.problems[0].message)
+    raise AfenvError("E501", "; ".join(reasons))
