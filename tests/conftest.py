@@ -2,10 +2,243 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
 
-from hypothesis import settings
+import hypothesis
+import pytest
 
-settings.register_profile("quick", deadline=None, max_examples=50)
-settings.register_profile("thorough", deadline=None, max_examples=2000, print_blob=True)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+from afenv.documents.lock import LockedFile
+from afenv.settings import Settings
+from afenv.store.content import ContentStore
+
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=50)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=2000, print_blob=True)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ContentStore:
+    """An empty content store."""
+    return ContentStore(tmp_path / "cache")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings without mirrors, for the folder of ``store``."""
+    return Settings(cache_folder=tmp_path / "cache", jobs=2)
+
+
+class HttpServer:
+    """A web server on 127.0.0.1 that serves what it is given, and fails as it is told.
+
+    ``requests`` records each request's path and headers. The faults of a path are used up one by one, a
+    request each; then it is served correctly, with ranges and entity tags.
+    """
+
+    def __init__(self) -> None:
+        self.contents: dict[str, bytes] = {}
+        self.faults: dict[str, list[Fault]] = {}
+        self.requests: list[tuple[str, dict[str, str]]] = []
+        self.ranges = True  # whether a part may be asked for
+        self.lengths = True  # whether the length is announced
+        self.closing = threading.Event()
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *arguments: object) -> None:
+                pass
+
+            def do_GET(self) -> None:
+                path = self.path
+                server.requests.append((path, {k.lower(): v for k, v in self.headers.items()}))
+                waiting = server.faults.get(path, [])
+                try:
+                    if waiting:
+                        waiting.pop(0)(server, self)
+                    else:
+                        server.serve(self)
+                except ConnectionError:
+                    self.close_connection = True
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._server.handle_error = lambda *_: None  # type: ignore[method-assign]
+        self.port = self._server.server_port
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._thread.start()
+
+    def put(self, path: str, content: bytes, *faults: Fault) -> str:
+        """Serve ``content`` at ``path``, after these faults; the URL."""
+        self.contents[path] = content
+        self.faults[path] = list(faults)
+        return self.url + path
+
+    def file(self, path: str, content: bytes, *faults: Fault) -> LockedFile:
+        """Like :meth:`put`; the record that a lock has of it."""
+        url = self.put(path, content, *faults)
+        return LockedFile(urls=(url,), size=len(content), sha256=hashlib.sha256(content).hexdigest())
+
+    def count(self, path: str) -> int:
+        """How often the path was asked for."""
+        return sum(1 for asked, _ in self.requests if asked == path)
+
+    def serve(self, handler: BaseHTTPRequestHandler, until: int | None = None, pause: float = 0.0) -> None:
+        """Answer correctly; or only ``until`` that many bytes of the body, or slowly."""
+        content = self.contents.get(handler.path)
+        if content is None:
+            handler.send_error(404)
+            return
+        tag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
+        if handler.headers.get("If-None-Match") == tag:
+            handler.send_response(304)
+            handler.end_headers()
+            return
+        first = 0
+        asked = handler.headers.get("Range")
+        if asked and self.ranges:
+            first = int(asked.removeprefix("bytes=").partition("-")[0])
+            if first >= len(content):
+                handler.send_error(416)
+                return
+            handler.send_response(206)
+            handler.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
+        else:
+            handler.send_response(200)
+        handler.send_header("ETag", tag)
+        body = content[first:]
+        if self.lengths:
+            handler.send_header("Content-Length", str(len(body)))
+        else:
+            handler.send_header("Connection", "close")
+        handler.end_headers()
+        body = body if until is None else body[:until]
+        step = 1000 if pause else max(len(body), 1)
+        for start in range(0, len(body), step):
+            handler.wfile.write(body[start : start + step])
+            self.closing.wait(pause)
+
+    def close(self) -> None:
+        """Stop serving; stalled requests end."""
+        self.closing.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class Fault:
+    """How one request fails; made by the class methods."""
+
+    def __init__(self, act: Callable[[HttpServer, Any], None]) -> None:
+        self._act = act
+
+    def __call__(self, server: HttpServer, handler: BaseHTTPRequestHandler) -> None:
+        self._act(server, handler)
+
+    @classmethod
+    def status(cls, code: int, body: bytes = b"no", **headers: str) -> Fault:
+        """An answer of that status; ``Retry_After="1"`` is the header Retry-After."""
+
+        def act(_: HttpServer, handler: BaseHTTPRequestHandler) -> None:
+            handler.send_response(code)
+            for name, value in headers.items():
+                handler.send_header(name.replace("_", "-"), value)
+            handler.send_header("Content-Length", str(len(body)))
+            handler.end_headers()
+            handler.wfile.write(body)
+
+        return cls(act)
+
+    @classmethod
+    def redirect(cls, url: str) -> Fault:
+        """A redirect to another URL."""
+        return cls.status(302, Location=url)
+
+    @classmethod
+    def cut(cls, after: int) -> Fault:
+        """The connection is closed in good order after that many bytes of the body."""
+
+        def act(server: HttpServer, handler: BaseHTTPRequestHandler) -> None:
+            server.serve(handler, until=after)
+            handler.close_connection = True
+
+        return cls(act)
+
+    @classmethod
+    def reset(cls, after: int) -> Fault:
+        """The connection is reset after that many bytes of the body."""
+
+        def act(server: HttpServer, handler: BaseHTTPRequestHandler) -> None:
+            if after:
+                server.serve(handler, until=after)
+                handler.wfile.flush()
+                time.sleep(0.05)  # or the reset overtakes what was sent
+            handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            handler.connection.close()
+            handler.close_connection = True
+
+        return cls(act)
+
+    @classmethod
+    def stall(cls, after: int) -> Fault:
+        """Nothing comes any more after that many bytes of the body."""
+
+        def act(server: HttpServer, handler: BaseHTTPRequestHandler) -> None:
+            server.serve(handler, until=after)
+            handler.wfile.flush()
+            server.closing.wait(30)
+            handler.close_connection = True
+
+        return cls(act)
+
+    @classmethod
+    def slow(cls, pause: float) -> Fault:
+        """1000 bytes, a pause in seconds, and so on."""
+        return cls(lambda server, handler: server.serve(handler, pause=pause))
+
+    @classmethod
+    def wrong(cls) -> Fault:
+        """Other bytes, as many as there should be."""
+
+        def act(server: HttpServer, handler: BaseHTTPRequestHandler) -> None:
+            right = server.contents[handler.path]
+            server.contents[handler.path] = bytes(byte ^ 1 for byte in right)
+            try:
+                server.serve(handler)
+            finally:
+                server.contents[handler.path] = right
+
+        return cls(act)
+
+
+@pytest.fixture
+def http_server() -> Iterator[HttpServer]:
+    """A web server that can be told to fail."""
+    server = HttpServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def other_http_server() -> Iterator[HttpServer]:
+    """A second one, which counts as another host by the name ``localhost``."""
+    server = HttpServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def fault() -> type[Fault]:
+    """The faults that ``http_server`` knows."""
+    return Fault

@@ -270,7 +270,7 @@ class Fetcher:
             try:
                 return attempt()
             except SourceError as error:
-                if part and part.highest > highest:
+                if part and part.highest >= highest + self._patience.gain:
                     failures, highest = 0, part.highest
                 failures += 1
                 if not error.again or failures >= self._patience.attempts:

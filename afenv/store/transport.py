@@ -35,14 +35,16 @@ TRY_AGAIN = (408, 425, 429, 500, 502, 503, 504)
 class Patience:
     """How long a source is borne with; times in seconds.
 
-    ``connect`` is for the connection, ``stall`` for a connection that sends no byte. ``attempts`` are in
-    a row without one more byte. Pauses between them double from ``first_pause`` up to ``longest_pause``;
-    a server's own ``Retry-After`` goes before, within ``longest_wait``.
+    ``connect`` is for the connection, ``stall`` for a connection that sends no byte. A source is given up
+    after ``attempts`` in a row of which none brought ``gain`` bytes more. Pauses between them double from
+    ``first_pause`` up to ``longest_pause``; a server's own ``Retry-After`` goes before, within
+    ``longest_wait``.
     """
 
     connect: float = 15.0
     stall: float = 60.0
     attempts: int = 5
+    gain: int = 1 << 16
     first_pause: float = 0.5
     longest_pause: float = 20.0
     longest_wait: float = 120.0
