@@ -1,23 +1,29 @@
-"""From the lock to images."""
+"""From the lock to images.
+
+What was built from a lock before is found under one key, so a build in which nothing changed reads the
+lock, looks at the state of each blob, and is done.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import afenv
 from afenv import canonical
-from afenv.digest import sha256_bytes
-from afenv.documents.lock import Lock, LockedEnvironment, LockedFile
-from afenv.documents.lockfile import environment_json
+from afenv.digest import sha256_bytes, sha256_file
+from afenv.documents.lock import Lock
 from afenv.errors import AfenvError
-from afenv.layers.model import PACKAGE_MTIME, Layer, PlannedLayer
+from afenv.layers.model import PACKAGE_MTIME, Layer
+from afenv.oci.image import assemble
 from afenv.workflow.lock import Locking, check_lock, load, lock_project
 from afenv.workflow.project import Project, choose_environments
 
 if TYPE_CHECKING:
-    from afenv.oci.image import Image
+    from afenv.oci.model import Image
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,3 +83,115 @@ def build_project(
     return [
         _build(project, lock, name, output=output, target=target, check=check, push=push) for name in names
     ]
+
+
+def image_time(project: Project, lock: Lock) -> int:
+    """The time of the code layer and of the image, in seconds since 1970.
+
+    ``SOURCE_DATE_EPOCH`` if it is set, else the date of the newest locked commit, else the time that
+    files of packages have.
+    """
+    if project.settings.source_date_epoch is not None:
+        return project.settings.source_date_epoch
+    dates = [int(datetime.fromisoformat(code.date).timestamp()) for code in lock.code if code.date]
+    return max(dates, default=PACKAGE_MTIME)
+
+
+def _build(
+    project: Project,
+    lock: Lock,
+    name: str,
+    *,
+    output: Path | None,
+    target: str,
+    check: bool,
+    push: str | None,
+) -> Built:
+    lock_digest = sha256_file(project.lock_path)
+    created = image_time(project, lock)
+    with project.store.in_use():
+        layers = _layers(project, lock, name, lock_digest, created)
+        image = assemble(lock, name, layers, created, project.store)
+        path = _write(project, image, name, output, target)
+        pushed = _push(project, image, push) if push else None
+    if check:
+        _check(image, path, target)
+    return Built(
+        environment=name,
+        image=image,
+        lock_digest=lock_digest,
+        assembly_version=lock.assembly_version,
+        path=path,
+        pushed=pushed,
+    )
+
+
+def _layers(project: Project, lock: Lock, name: str, lock_digest: str, created: int) -> Sequence[Layer]:
+    store = project.store
+    key = sha256_bytes(canonical.compact([afenv.__version__, lock_digest, name, created]))
+    known = store.load_key("image", key)
+    if known is not None:
+        layers = [Layer(**layer) for layer in known]
+        if all(store.trusted(layer.digest, layer.size) for layer in layers):
+            return layers
+    from afenv.layers.write import write_layers
+    from afenv.store.fetch import Fetcher
+
+    layers = list(
+        write_layers(
+            lock.environments[name],
+            lock.code,
+            store,
+            project.settings,
+            fetcher=Fetcher(store, project.settings, quiet=project.quiet),
+            folder=project.folder,
+            mtime=created,
+            quiet=project.quiet,
+        )
+    )
+    store.sync()
+    store.save_key("image", key, [asdict(layer) for layer in layers])
+    return layers
+
+
+def _write(project: Project, image: Image, name: str, output: Path | None, target: str) -> str:
+    """Write the image for its target and return the path, or for an engine the image's name there."""
+    if target == "oci":  # the built-in that every build uses: not looked up among entry points
+        from afenv.oci.layout import write_layout
+
+        path = output or project.work_folder() / f"{name}.oci"
+        write_layout(image, project.store, path)
+        return str(path)
+    from afenv.oci.builders import find_builder
+
+    path = output or project.work_folder() / f"{name}.{target}"
+    builder = find_builder(target)
+    builder.build(image, project.store, {"target": target, "path": path, "quiet": project.quiet})
+    return image.reference if target == "docker" else str(path)
+
+
+def _check(image: Image, path: str, target: str) -> None:
+    from afenv.oci.check import check_image
+
+    if target == "docker":
+        raise AfenvError("E030", "--check reads a layout or an archive; it does not go with --target docker")
+    found = check_image(Path(path))
+    if found.image_id != image.image_id:
+        raise AfenvError("E406", f"built {image.image_id}, and {path} holds {found.image_id}")
+
+
+def _push(project: Project, image: Image, reference: str) -> str:
+    from afenv.oci.registries import find_registry
+
+    find_registry().push(image, project.store, reference, quiet=project.quiet)
+    return reference
+
+
+def push_layout(project: Project, path: Path, reference: str) -> str:
+    """Push an image layout to a registry and return the manifest's digest."""
+    from afenv.oci.read import open_image
+    from afenv.oci.registries import find_registry
+
+    with open_image(path) as opened:
+        digest: str = find_registry().push(opened.image, opened.blobs, reference, quiet=project.quiet)
+        return digest

@@ -153,6 +153,8 @@ def _described(manifest: AnalysisManifest) -> tuple[str, str, dict[str, Any]]:
 def _resolve_code(
     project: Project, manifest: AnalysisManifest, old: Lock | None, how: Locking
 ) -> tuple[LockedCode, ...]:
+    if not manifest.code:
+        return ()
     from afenv.resolve.code import resolve_code_cached
 
     locked = {code.into: code for code in old.code} if old else {}
