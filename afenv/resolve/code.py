@@ -1,0 +1,222 @@
+"""Code: from a git URL and revision, or a folder, to its tree hash.
+
+The checkout at hand is locked as its last commit has it, and must be clean; the lock and afenv's own
+folder at its top are left out of the tree, so that committing the lock does not change what it names.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from afenv import canonical
+from afenv.digest import sha256_bytes
+from afenv.documents.lock import LockedCode
+from afenv.documents.manifest import CodeSource
+from afenv.errors import AfenvError
+from afenv.layers import codetree
+from afenv.layers.code import open_checkout, working_files
+from afenv.resolve.code_fingerprint import quick_fingerprint
+from afenv.settings import Settings
+from afenv.store.content import ContentStore
+
+if TYPE_CHECKING:
+    import pygit2
+
+_SHOWN = 5  # changed files that an error lists
+
+
+def resolve_code(
+    source: CodeSource,
+    folder: Path,
+    store: ContentStore,
+    settings: Settings,
+    *,
+    allow_dirty: bool = False,
+    locked: LockedCode | None = None,
+    update: bool = False,
+) -> LockedCode:
+    """The code pinned by commit and tree; ``folder`` is that of the manifest.
+
+    ``locked`` is the earlier record: a git revision stays at its commit unless ``update``; a folder with the
+    same tree keeps its record. ``allow_dirty`` accepts a checkout with changes and locks the files as they
+    are. Raises E001, E016, E108, E109, E110, E111, E201, E203.
+    """
+    if source.git is not None:
+        return _from_git(source, folder, store, settings, None if update else locked)
+    return _kept(source, _from_folder(source, folder, allow_dirty), locked)
+
+
+def resolve_code_cached(
+    source: CodeSource,
+    folder: Path,
+    store: ContentStore,
+    settings: Settings,
+    *,
+    allow_dirty: bool = False,
+    locked: LockedCode | None = None,
+    update: bool = False,
+) -> LockedCode:
+    """As :func:`resolve_code`, but from the store where no file of a folder has changed since."""
+    if source.git is not None:
+        return resolve_code(
+            source, folder, store, settings, allow_dirty=allow_dirty, locked=locked, update=update
+        )
+    here = folder / (source.folder or ".")
+    place = sha256_bytes(os.path.realpath(os.fsencode(here)))
+    match store.load_key("code-ignored", place):
+        case {"folders": [*names]}:
+            before = quick_fingerprint(here, frozenset(os.fsencode(str(name)) for name in names))
+        case _:
+            before = None
+    if before is not None:
+        fresh = _recalled(source, store.load_key("code", _key(before, allow_dirty)))
+        if fresh is not None:
+            return _kept(source, fresh, locked)
+    fresh = _from_folder(source, folder, allow_dirty, seen := _Seen(here))
+    if seen.before is not None and seen.before == quick_fingerprint(here, seen.ignored):
+        record = {"tree": fresh.tree, "commit": fresh.commit, "date": fresh.date, "dirty": fresh.dirty}
+        store.save_key("code-ignored", place, {"folders": sorted(os.fsdecode(name) for name in seen.ignored)})
+        store.save_key("code", _key(seen.before, allow_dirty), record)
+    return _kept(source, fresh, locked)
+
+
+class _Seen:
+    """What a look at a folder teaches for the next: the folders that git ignores, the fingerprint before."""
+
+    def __init__(self, here: Path) -> None:
+        self._here = here
+        self.ignored: frozenset[bytes] = frozenset()
+        self.before: str | None = None
+
+    def look(self, repository: pygit2.Repository | None, sub: bytes) -> None:
+        """Note the fingerprint, with the ignored folders of the checkout where there is one."""
+        if repository is not None:
+            from pygit2.enums import FileStatus
+
+            prefix = os.fsdecode(sub) + "/" if sub else ""
+            states = repository.status(untracked_files="normal", ignored=True)
+            self.ignored = frozenset(
+                os.fsencode(path[len(prefix) :].rstrip("/"))
+                for path, state in states.items()
+                if state == FileStatus.IGNORED and path.endswith("/") and path.startswith(prefix)
+            ) - {b""}
+        self.before = quick_fingerprint(self._here, self.ignored)
+
+
+def _key(fingerprint: str, allow_dirty: bool) -> str:
+    return sha256_bytes(canonical.compact([1, fingerprint, allow_dirty]))
+
+
+def _recalled(source: CodeSource, record: Any) -> LockedCode | None:
+    match record:
+        case {
+            "tree": str(tree),
+            "commit": str() | None as commit,
+            "date": str() | None as date,
+            "dirty": bool(dirty),
+        }:
+            swhid = codetree.directory_swhid(tree)
+            return LockedCode(
+                into=source.into, folder=source.folder or ".", tree=tree, swhid=swhid,
+                commit=commit, date=date, dirty=dirty,
+            )  # fmt: skip
+    return None
+
+
+def _kept(source: CodeSource, fresh: LockedCode, locked: LockedCode | None) -> LockedCode:
+    """The earlier record, if it has the same files: its commit may be older, which does not matter."""
+    if locked is not None and locked.git is None and (locked.tree, locked.dirty) == (fresh.tree, fresh.dirty):
+        return replace(locked, into=source.into, folder=source.folder or ".")
+    return fresh
+
+
+def _from_git(
+    source: CodeSource, folder: Path, store: ContentStore, settings: Settings, locked: LockedCode | None
+) -> LockedCode:
+    if locked is not None and (locked.git, locked.rev) == (source.git, source.rev):
+        return replace(locked, into=source.into)
+    from afenv.layers.code_git import absolute_url, clone, commit_date
+
+    assert source.git is not None
+    with clone(absolute_url(source.git, folder), store, settings) as repository:
+        commit = repository.resolve(source.rev)
+        files = codetree.read_commit_tree(repository.repository, str(commit.id), exempt=False)
+        tree, swhid = codetree.git_tree(files, source.git)
+        return LockedCode(
+            into=source.into,
+            tree=tree,
+            swhid=swhid,
+            git=source.git,
+            rev=source.rev,
+            commit=str(commit.id),
+            date=commit_date(commit),
+        )
+
+
+def _from_folder(
+    source: CodeSource, folder: Path, allow_dirty: bool, seen: _Seen | None = None
+) -> LockedCode:
+    here = folder / (source.folder or ".")
+    if not here.is_dir():
+        raise AfenvError("E001", "there is no such folder", place=str(here))
+    place = str(here)
+    checkout = open_checkout(here)
+    if seen is not None:
+        seen.look(*(checkout or (None, b"")))
+    head = None
+    if checkout is not None:
+        repository, sub = checkout
+        head = None if repository.head_is_unborn else str(repository.head.target)
+        committed = [] if head is None else _committed(repository, head, sub)
+        codetree.git_tree(committed, place)  # what is refused is said before what is dirty
+        changed = _changes(repository, sub)
+        if changed and not allow_dirty:
+            more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
+            listed = ", ".join(sorted(changed)[:_SHOWN])
+            raise AfenvError("E109", f"the checkout has changes: {listed}{more}", place=place)
+        dirty = bool(changed)
+        files = working_files(here, checkout) if dirty else committed
+    else:
+        dirty = False
+        files = working_files(here, None)
+    tree, swhid = codetree.git_tree(files, place)
+    date = None
+    if checkout is not None and head is not None:
+        import pygit2
+
+        from afenv.layers.code_git import commit_date
+
+        date = commit_date(checkout[0].revparse_single(head).peel(pygit2.Commit))
+    return LockedCode(
+        into=source.into, folder=source.folder or ".", tree=tree, swhid=swhid,
+        commit=head, date=date, dirty=dirty,
+    )  # fmt: skip
+
+
+def _committed(repository: pygit2.Repository, head: str, sub: bytes) -> list[codetree.CodeFile]:
+    """The files of the last commit; none if the folder is not in it yet."""
+    try:
+        return codetree.read_commit_tree(repository, head, sub)
+    except AfenvError as error:
+        if error.code != "E108":
+            raise
+        return []
+
+
+def _changes(repository: pygit2.Repository, sub: bytes) -> list[str]:
+    """Paths below ``sub``, relative to it, that differ from the last commit, save what is exempt."""
+    from pygit2.enums import FileStatus
+
+    prefix = os.fsdecode(sub) + "/" if sub else ""
+    exempt = {os.fsdecode(name) for name in codetree.EXEMPT}
+    quiet = {FileStatus.CURRENT, FileStatus.IGNORED}
+    found = []
+    for path, state in repository.status(untracked_files="all", ignored=False).items():
+        if path.startswith(prefix) and state not in quiet:
+            inside = path[len(prefix) :]
+            if inside.split("/", 1)[0] not in exempt:
+                found.append(inside)
+    return found
