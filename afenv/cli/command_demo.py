@@ -25,9 +25,7 @@ def run(options: Namespace) -> int:
     except AfenvError as error:
         if error.code != "E501":
             raise
-        say(
-            "the image is built, and every digest in it checked; no container runtime was found to run it with"
-        )
+        say("the image is built and every digest in it checked; there is no container runtime to run it with")
         return 0
     say(f"running it with {runtime.name}: {' '.join(COMMAND)}", quiet=options.quiet)
     status = run_image(
