@@ -38,7 +38,7 @@ def _texts(value: Any) -> Iterator[tuple[int, str]]:
 
 def _choices(names: Iterable[str]) -> str:
     ordered = sorted(names)
-    return f"there is {one_of(ordered, 'and')}" if ordered else "there is none"
+    return f"known are {one_of(ordered, 'and')}" if ordered else "there are none"
 
 
 class _Rules:
@@ -46,8 +46,8 @@ class _Rules:
         self.document = document
         self.tree = _mapping(document.root.plain())
 
-    def problem(self, code: str, message: str, path: DocumentPath) -> Problem:
-        return Problem(code, message, self.document.value_place(path), format_path(path))
+    def problem(self, code: str, message: str, path: DocumentPath, remedy: str | None = None) -> Problem:
+        return Problem(code, message, self.document.value_place(path), format_path(path), remedy)
 
     def missing(self, what: str, name: str, known: Iterable[str], path: DocumentPath) -> Problem:
         names = list(known)
@@ -59,18 +59,21 @@ class _Rules:
         seen: list[tuple[PurePosixPath, int]] = []
         for index, source in _mappings(self.tree.get("code")):
             into = source.get("into", DEFAULT_CODE_FOLDER)
-            if not isinstance(into, str) or not into.startswith("/"):
+            if not isinstance(into, str) or not into.startswith("/") or not source.keys() & {"git", "path"}:
                 continue
             folder = PurePosixPath(into)
+            path: DocumentPath = ("code", index, "into") if "into" in source else ("code", index)
             for other, first in seen:
-                if folder.is_relative_to(other) or other.is_relative_to(folder):
-                    relation = "the same folder" if folder == other else f"a folder of which {other} is part"
-                    if folder != other and folder.is_relative_to(other):
-                        relation = f"a folder inside {other}"
-                    message = f"goes into {folder}, {relation}, which code[{first}] goes into"
-                    path: DocumentPath = ("code", index, "into") if "into" in source else ("code", index)
-                    yield self.problem("E014", message, path)
-                    break
+                if folder == other:
+                    message = f"goes into {folder}, as code[{first}] does"
+                elif folder.is_relative_to(other):
+                    message = f"goes into {folder}, which is inside {other}, where code[{first}] goes"
+                elif other.is_relative_to(folder):
+                    message = f"goes into {folder}, which holds {other}, where code[{first}] goes"
+                else:
+                    continue
+                yield self.problem("E014", message, path, "Give one of the two another `into`.")
+                break
             seen.append((folder, index))
 
     def names(self) -> Iterator[Problem]:

@@ -7,7 +7,9 @@ message. Three keywords of our own help: ``x-expected`` is what a message says w
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from afenv.documents.suggest import did_you_mean, one_of
@@ -44,11 +46,17 @@ def _expected(schema: Any) -> str | None:
     return text if isinstance(text, str) else None
 
 
+def _flow_scalar(word: str) -> str:
+    """A word as an item of a YAML list."""
+    return word if re.fullmatch(r"[A-Za-z_./][\w./+-]*", word) else f'"{word}"'
+
+
 class _Reporter:
     """Turns validation errors into problems of one document."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, schema: Mapping[str, Any]) -> None:
         self.document = document
+        self.schema = schema
 
     def at_value(self, code: str, message: str, path: DocumentPath, remedy: str | None = None) -> Problem:
         place = self.document.value_place(path)
@@ -89,24 +97,31 @@ class _Reporter:
 
     def _type(self, error: Any, path: DocumentPath) -> Iterator[Problem]:
         types = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
+        if "enum" in error.schema:
+            yield self._not_among(error, path, error.schema["enum"])
+            return
         wanted = one_of([_TYPES[name] for name in types])
-        found = describe(error.instance)
+        if "const" in error.schema:
+            wanted = _expected(error.schema) or wanted
         remedy = None
         source = self.document.node(path).source
         if types == ["string"] and source:
             remedy = f'Put it in quotes: "{source}".'
         elif types == ["array"] and isinstance(error.instance, str):
-            remedy = f"Write a list: [{error.instance}]."
-        yield self.at_value("E011", f"expected {wanted}, found {found}", path, remedy)
+            remedy = f"Write a list: [{', '.join(map(_flow_scalar, error.instance.split()))}]."
+        message = f"expected {wanted}, found {describe(error.instance)}"
+        yield self.at_value("E011", message, path, remedy)
 
     def _enum(self, error: Any, path: DocumentPath) -> Iterator[Problem]:
-        choices = [str(choice) for choice in error.validator_value]
-        code = "E013" if isinstance(error.instance, str) else "E011"
-        near = did_you_mean(error.instance, choices) if isinstance(error.instance, str) else ""
-        label = _expected(error.schema)
+        yield self._not_among(error, path, error.validator_value)
+
+    def _not_among(self, error: Any, path: DocumentPath, choices: list[str]) -> Problem:
+        found, label = error.instance, _expected(error.schema)
+        scalar = isinstance(found, str | int | float)
         wanted = f"{label}: {one_of(choices)}" if label else one_of(choices)
-        message = f"expected {wanted}, found {describe(error.instance)}{near}"
-        yield self.at_value(code, message, path)
+        near = did_you_mean(str(found), choices) if scalar else ""
+        code = "E013" if isinstance(found, str) else "E011"
+        return self.at_value(code, f"expected {wanted}, found {describe(found)}{near}", path)
 
     def _required(self, error: Any, path: DocumentPath) -> Iterator[Problem]:
         for name in error.validator_value:
@@ -127,14 +142,27 @@ class _Reporter:
             yield self.at_key("E012", f"one of the keys {one_of(names)} is missing", path)
 
     def _additionalProperties(self, error: Any, path: DocumentPath) -> Iterator[Problem]:
-        known = list(error.schema["properties"])
+        known = error.schema["properties"]
         for key in error.instance:
-            if key not in known:
-                missing = [name for name in known if name not in error.instance]
-                near = did_you_mean(key, missing) or did_you_mean(key, known)
-                where = f" in {format_path(path)}" if path else ""
-                listed = near or f"; known are {one_of(known, 'and')}"
-                yield self.at_key("E010", f"unknown key {key!r}{where}{listed}", (*path, key))
+            if key in known:
+                continue
+            missing = [name for name in known if name not in error.instance]
+            owners = [repr(name) for name in known if key in self._members(known[name])]
+            hint = did_you_mean(key, missing) or did_you_mean(key, known)
+            if owners:
+                hint = f"; it belongs in {one_of(owners)}"
+            where = f" in {format_path(path)}" if path else ""
+            listed = hint or f"; known are {one_of(list(known), 'and')}"
+            yield self.at_key("E010", f"unknown key {key!r}{where}{listed}", (*path, key))
+
+    def _members(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The properties of the mapping, or of each mapping in the list, that a schema describes."""
+        for _ in range(2):
+            schema = schema.get("items", schema)
+            name = schema.get("$ref", "").removeprefix("#/$defs/")
+            schema = self.schema["$defs"].get(name, schema)
+        properties: Mapping[str, Any] = schema.get("properties", {})
+        return properties
 
     def _uniqueItems(self, error: Any, path: DocumentPath) -> Iterator[Problem]:
         for index, item in enumerate(error.instance):
@@ -158,19 +186,37 @@ class _Reporter:
         yield self.at_value("E013", message, path)
 
 
+def _pattern(_validator: Any, pattern: str, instance: Any, _schema: Any) -> Iterator[Any]:
+    from jsonschema.exceptions import ValidationError
+
+    if isinstance(instance, str) and not re.search(re.sub(r"\$\Z", r"\\Z", pattern), instance):
+        yield ValidationError(f"{instance!r} does not match {pattern!r}")
+
+
+@cache
+def _validator_class() -> Any:
+    """JSON Schema 2020-12 whose ``$`` is that of ECMA-262: it does not match before a final newline."""
+    import jsonschema
+
+    extend: Any = jsonschema.validators.extend
+    return extend(jsonschema.Draft202012Validator, {"pattern": _pattern})
+
+
+def schema_errors(value: Any, schema: Mapping[str, Any]) -> list[Any]:
+    """The errors of ``jsonschema`` for a value; empty if it is valid."""
+    return list(_validator_class()(schema).iter_errors(value))
+
+
 def schema_problems(document: Document, schema: Mapping[str, Any]) -> list[Problem]:
     """Everything in which a document differs from a schema.
 
     A value of a wrong type is reported for that only, and what was reported while reading is not
     reported again.
     """
-    import jsonschema
-
-    validator = jsonschema.Draft202012Validator(schema)
-    reporter = _Reporter(document)
+    reporter = _Reporter(document, schema)
     errors = [
         error
-        for error in validator.iter_errors(document.root.plain())
+        for error in schema_errors(document.root.plain(), schema)
         if not document.is_opaque(tuple(error.absolute_path))
     ]
     mistyped = {tuple(error.absolute_path) for error in errors if error.validator == "type"}

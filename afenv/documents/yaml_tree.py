@@ -91,6 +91,9 @@ class Document:
     def value_place(self, path: DocumentPath) -> str:
         """``file:line:column`` of a value."""
         node = self.node(path)
+        if node.source == "" and path and isinstance(path[-1], str):  # nothing was written: show the key
+            line, column = self.node(path[:-1]).keys.get(path[-1], (node.line, node.column))
+            return f"{self.place}:{line}:{column}"
         return f"{self.place}:{node.line}:{node.column}"
 
     def key_place(self, path: DocumentPath) -> str:
@@ -171,7 +174,8 @@ class _Composer:
         else:
             node = self.sequence(events, line, column, path, depth)
         if tagged:
-            self.report("E004", f"tags are not accepted, found {str(event.tag)!r}", line, column, path)
+            tag = str(event.tag).replace("tag:yaml.org,2002:", "!!")
+            self.report("E004", f"tags are not accepted, found {tag!r}", line, column, path)
             node.opaque = True
         if event.anchor is not None:
             self.anchors[event.anchor] = node
@@ -227,6 +231,7 @@ class _Composer:
                 self.report("E004", f"the key {key!r} has a tag or an anchor", *at, path)
             elif plain and key == "<<":
                 self.report("E004", "merge keys are not accepted", *at, path)
+                node.opaque = True
             elif plain and not isinstance(_resolve(key), str):
                 self.report("E011", f"expected a key that is text, found {key or 'nothing'}", *at, path)
             elif key in members:
@@ -274,6 +279,23 @@ def _resolve(text: str) -> Any:
     return text
 
 
+_REMEDIES = {
+    "found character '\\t' that cannot start any token": "Indent with spaces: YAML does not accept tabs.",
+    "mapping values are not allowed here": "Put text that has a colon and a space in it in quotes.",
+}
+
+
+def _syntax_error(error: Any, place: str) -> AfenvError:
+    """The error of the YAML parser with its place, and with where the construct began."""
+    mark, begin = error.problem_mark or error.context_mark, error.context_mark
+    line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+    message = ", ".join(str(part) for part in (error.context, error.problem) if part)
+    if begin is not None and begin.line + 1 < line:
+        message += f" (it began on line {begin.line + 1})"
+    remedy = _REMEDIES.get(str(error.problem))
+    return AfenvError("E002", message, place=f"{place}:{line}:{column}", remedy=remedy)
+
+
 def read_yaml(data: bytes, place: str) -> Document:
     """The tree of a YAML document.
 
@@ -302,10 +324,7 @@ def read_yaml(data: bytes, place: str) -> Document:
         line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
         raise composer.fatal("E002", "a character that YAML does not allow", line, column) from None
     except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        words = " ".join(str(part) for part in (error.context, error.problem) if part)
-        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        raise composer.fatal("E002", words, line, column) from None
+        raise _syntax_error(error, place) from None
     except (YAMLError, ValueError, OverflowError) as error:
         raise composer.fatal("E002", str(error).split("\n")[0], 1, 1) from None
     return Document(place, root, tuple(composer.problems))

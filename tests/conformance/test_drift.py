@@ -1,0 +1,111 @@
+"""The schemas and the frozen values say the same."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema
+import pytest
+
+from afenv.documents import lock, manifest
+from afenv.documents.from_tree import KEPT_SECTIONS
+from afenv.specs import specs_folder
+
+
+def _schema(document: str) -> dict[str, Any]:
+    schema: dict[str, Any] = json.loads((specs_folder() / document / "v1" / "schema.json").read_bytes())
+    return schema
+
+
+MANIFEST, LOCK = _schema("manifest"), _schema("lock")
+
+
+def _fields(kind: type) -> set[str]:
+    return {field.name.replace("_", "-") for field in dataclasses.fields(kind)}
+
+
+def _properties(schema: dict[str, Any], name: str) -> set[str]:
+    return set((schema["$defs"][name] if name else schema)["properties"])
+
+
+def _defaults(kind: type) -> dict[str, Any]:
+    return {
+        field.name: field.default
+        for field in dataclasses.fields(kind)
+        if field.default is not dataclasses.MISSING and field.default not in (None, ())
+    }
+
+
+def test_manifest_keys_are_fields() -> None:
+    assert _properties(MANIFEST, "") == _fields(manifest.AnalysisManifest) | {"afenv"}
+    assert _properties(MANIFEST, "metadata") == _fields(manifest.Metadata)
+    assert _properties(MANIFEST, "author") == _fields(manifest.Author)
+    assert _properties(MANIFEST, "code") - {"path"} == _fields(manifest.CodeSource) - {"folder"}
+    assert _properties(MANIFEST, "pypi") == _fields(manifest.PypiSection)
+    kept = {"unsupported", "debian"}
+    assert _properties(MANIFEST, "environment") == (
+        (_fields(manifest.Environment) - kept) | set(KEPT_SECTIONS) | {"base"}
+    )
+    assert _properties(MANIFEST, "base") == {"debian", "packages", "oci", "conda"}
+    assert _fields(manifest.DebianBase) == {"suite", "packages"}
+
+
+def test_manifest_defaults_are_those_of_the_fields() -> None:
+    for name, kind in (
+        ("", manifest.AnalysisManifest),
+        ("environment", manifest.Environment),
+        ("code", manifest.CodeSource),
+        ("pypi", manifest.PypiSection),
+    ):
+        properties = (MANIFEST["$defs"][name] if name else MANIFEST)["properties"]
+        stated = {key: value["default"] for key, value in properties.items() if "default" in value}
+        assert stated == _defaults(kind)
+
+
+def test_lock_keys_are_fields() -> None:
+    assert _properties(LOCK, "") == _fields(lock.Lock) - {"extra"} | {"afenv-lock"}
+    assert _properties(LOCK, "environment") == _fields(lock.LockedEnvironment) - {"extra"}
+    file = _fields(lock.LockedFile)
+    assert _properties(LOCK, "deb") == _fields(lock.LockedDeb) - {"file"} | file
+    assert _properties(LOCK, "wheel") == _fields(lock.LockedWheel) - {"file"} | file
+    assert _properties(LOCK, "index") == _fields(lock.LockedIndex)
+    assert _properties(LOCK, "python") == _fields(lock.LockedPython)
+    assert _properties(LOCK, "code") == _fields(lock.LockedCode)
+
+
+def test_lock_defaults_are_those_of_the_fields() -> None:
+    for name, kind in (
+        ("deb", lock.LockedDeb),
+        ("code", lock.LockedCode),
+        ("environment", lock.LockedEnvironment),
+    ):
+        properties = LOCK["$defs"][name]["properties"]
+        stated = {key: value["default"] for key, value in properties.items() if "default" in value}
+        assert stated == _defaults(kind)
+
+
+def _objects(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    yield "the top", schema
+    yield from ((name, entry) for name, entry in schema["$defs"].items() if "properties" in entry)
+
+
+@pytest.mark.parametrize("schema", [MANIFEST, LOCK], ids=["manifest", "lock"])
+def test_schema_is_one(schema: dict[str, Any]) -> None:
+    jsonschema.Draft202012Validator.check_schema(schema)
+    for name, entry in _objects(schema):
+        for key, value in entry["properties"].items():
+            assert value.get("title"), f"{name}.{key} has no title"
+            assert value.get("description", "").endswith("."), f"{name}.{key} has no description"
+
+
+def test_manifest_is_closed() -> None:
+    for name, entry in _objects(MANIFEST):
+        assert entry["additionalProperties"] is False, name
+
+
+def test_lock_is_open_at_the_top_and_in_environments_only() -> None:
+    opened = {name for name, entry in _objects(LOCK) if "additionalProperties" not in entry}
+    assert opened == {"the top", "environment"}
