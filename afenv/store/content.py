@@ -26,7 +26,6 @@ import fcntl
 import hashlib
 import json
 import os
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -57,13 +56,11 @@ class BlobWriter:
         self._durable = durable
         self._hash = hashlib.sha256()
         self.size = 0
-        folder = store.temporary_folder()
+        self._path = store.temporary_folder() / f"blob-{os.urandom(8).hex()}"
         try:
-            descriptor, name = tempfile.mkstemp(dir=folder, prefix="blob-")
+            self._file: BinaryIO = self._path.open("xb", buffering=0)
         except OSError as error:
-            raise write_error(error, folder) from error
-        self._path = Path(name)
-        self._file: BinaryIO = os.fdopen(descriptor, "wb", buffering=0)
+            raise write_error(error, self._path) from error
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
         """Append ``data``; E402 if the disk is full."""
@@ -298,16 +295,16 @@ class ContentStore:
         """Remember a JSON value under an input key."""
         path = self._key_path(kind, key)
         content = canonical.compact(value)
-        name = None
+        temporary = self.temporary_folder() / f"key-{os.urandom(8).hex()}"
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, name = tempfile.mkstemp(dir=self.temporary_folder(), prefix="key-")
-            with os.fdopen(descriptor, "wb") as file:
+            with temporary.open("xb") as file:
                 file.write(content)
-            Path(name).replace(path)
+                os.fchmod(file.fileno(), 0o444)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.replace(path)
         except OSError as error:
-            if name is not None:
-                Path(name).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
             raise write_error(error, path) from error
 
     def link_or_copy(self, digest: str, target: Path) -> None:

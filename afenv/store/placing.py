@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import secrets
-import shutil
 from pathlib import Path
 
 FICLONE = 0x40049409  # linux/fs.h: share all blocks with another file
@@ -25,7 +23,7 @@ def place(source: Path, target: Path) -> None:
         raise
     except OSError:
         pass  # it exists, or the file system or its owner does not allow links
-    beside = target.parent / f".{target.name[:64]}.{secrets.token_hex(8)}"
+    beside = target.parent / f".{target.name[:64]}.{os.urandom(8).hex()}"
     try:
         try:
             beside.hardlink_to(source)
@@ -43,5 +41,6 @@ def _copy(source: Path, target: Path) -> None:
         try:
             fcntl.ioctl(copy.fileno(), FICLONE, original.fileno())
         except OSError:
-            shutil.copyfileobj(original, copy, 1 << 20)
+            while data := original.read(1 << 20):
+                copy.write(data)
         os.fchmod(copy.fileno(), 0o444)

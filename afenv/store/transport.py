@@ -8,7 +8,6 @@ directly, never by way of a redirect.
 from __future__ import annotations
 
 import contextlib
-import email.utils
 import os
 import threading
 import time
@@ -17,8 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
-from urllib.parse import urlsplit, urlunsplit
-from urllib.request import url2pathname
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from afenv import __version__
 
@@ -92,18 +90,21 @@ class Answer:
     @property
     def length(self) -> int | None:
         """The bytes that the answer announces, if it does."""
-        text = self.headers.get("content-length", "")
-        return int(text) if text.isdecimal() else None
+        return _number(self.headers.get("content-length", ""))
 
     @property
     def range(self) -> tuple[int, int | None] | None:
         """Of a partial answer (206): its first byte, and the size of the whole if it is told."""
         unit, _, rest = self.headers.get("content-range", "").partition(" ")
         span, _, whole = rest.partition("/")
-        first = span.partition("-")[0]
-        if self.status != 206 or unit.lower() != "bytes" or not first.isdecimal():
+        first = _number(span.partition("-")[0])
+        if self.status != 206 or unit.lower() != "bytes" or first is None:
             return None
-        return int(first), int(whole) if whole.isdecimal() else None
+        return first, _number(whole)
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isdecimal() and len(text) < 20 else None
 
 
 def without_secrets(url: str) -> str:
@@ -117,9 +118,11 @@ def retry_after(text: str | None, now: float) -> float | None:
     """The seconds that a ``Retry-After`` header (RFC 9110, 10.2.3) asks for; None if it says nothing."""
     if not text:
         return None
-    if text.strip().isdecimal():
-        return float(text)
-    with contextlib.suppress(ValueError):
+    if (seconds := _number(text.strip())) is not None:
+        return float(seconds)
+    import email.utils
+
+    with contextlib.suppress(ValueError, TypeError, OverflowError):
         return max(email.utils.parsedate_to_datetime(text).timestamp() - now, 0.0)
     return None
 
@@ -246,7 +249,7 @@ def _open_file(url: str, headers: Mapping[str, str]) -> Iterator[Answer]:
     parts = urlsplit(url)
     if parts.netloc not in ("", "localhost"):
         raise SourceError("E201", f"file: URLs name no host, this one names {parts.netloc}")
-    path = Path(url2pathname(parts.path))
+    path = Path(unquote(parts.path))
     try:
         file = path.open("rb")
     except FileNotFoundError as error:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 from pathlib import Path
@@ -431,3 +435,82 @@ def test_get_tries_again(fetcher, http_server, fault):
 def test_get_file_url(fetcher, tmp_path):
     (tmp_path / "index").write_bytes(b"one")
     assert fetcher.get((tmp_path / "index").as_uri()) == b"one"
+
+
+# Whole processes
+
+
+def child(text: str, *arguments: object) -> subprocess.Popen[bytes]:
+    """A Python process that has ``file``, of the URL, size and digest given after the store's folder."""
+    head = """
+        import resource, sys
+        from pathlib import Path
+        from afenv.documents.lock import LockedFile
+        from afenv.settings import Settings
+        from afenv.store.content import ContentStore
+        from afenv.store.fetch import Fetcher
+        folder = Path(sys.argv[1])
+        fetcher = Fetcher(ContentStore(folder), Settings(cache_folder=folder), quiet=True)
+        file = LockedFile(urls=(sys.argv[2],), size=int(sys.argv[3]), sha256=sys.argv[4])
+    """
+    script = textwrap.dedent(head) + textwrap.dedent(text)
+    return subprocess.Popen([sys.executable, "-c", script, *map(str, arguments)], stdout=subprocess.PIPE)
+
+
+def test_memory_stays_flat(http_server, store):
+    size = 300_000_000
+    block = bytes(range(256)) * 4096
+
+    def serve(server, handler):
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(size))
+        handler.end_headers()
+        for start in range(0, size, len(block)):
+            handler.wfile.write(block[: size - start])
+
+    whole = hashlib.sha256()
+    for start in range(0, size, len(block)):
+        whole.update(block[: size - start])
+    url = http_server.put("/large", b"", serve)
+    process = child(
+        """
+        import requests
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        path = fetcher.file(file)
+        print(path.stat().st_size, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+        """,
+        *(store.folder, url, size, whole.hexdigest()),
+    )
+    written, grown = map(int, process.communicate()[0].split())
+    assert written == size
+    assert grown < 20_000  # KiB
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_killed_download_is_taken_up_again(http_server, store, fetcher, fault, number):
+    file = http_server.file("/a", CONTENT, fault.stall(100_000))
+    process = child("fetcher.file(file)", store.folder, *file.urls, file.size, file.sha256)
+    partial = store.folder / "tmp" / f"part-{file.sha256}"
+    deadline = time.monotonic() + 20
+    while not (partial.exists() and partial.stat().st_size == 100_000):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    started = time.monotonic()
+    process.send_signal(number)
+    process.communicate()
+    assert time.monotonic() - started < 5  # an interruption does not wait for the server
+    assert process.returncode == -number
+    assert not blobs(store)
+    assert fetcher.file(file).read_bytes() == CONTENT
+    assert http_server.requests[-1][1]["range"] == "bytes=100000-"
+    assert leftovers(store) == []
+
+
+def test_nothing_heavy_is_imported_when_all_is_there(http_server, store, fetcher):
+    file = http_server.file("/a", CONTENT)
+    fetcher.file(file)
+    process = child(
+        "fetcher.file(file); print({'requests', 'urllib3', 'ssl', 'http'} & sys.modules.keys())",
+        *(store.folder, *file.urls, file.size, file.sha256),
+    )
+    assert process.communicate()[0] == b"set()\n"
