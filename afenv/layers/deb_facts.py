@@ -25,6 +25,7 @@ VERSION = 1  # of what is kept there
 
 # Files that maintainer scripts copy or read, and that are therefore kept as a whole.
 _KEPT = (
+    "etc/ld.so.conf",
     "etc/skel/",
     "usr/share/base-files/",
     "usr/share/base-passwd/",
@@ -39,8 +40,9 @@ _TELLING = (b"update-alternatives", b"dpkg-divert", b"adduser", b"addgroup", b"u
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DebFacts:
-    """``paths`` are those of the archive, without folders; ``kept`` the content of some small files.
+    """``paths`` are the files of the archive, ``links`` its symbolic links with their targets.
 
+    ``kept`` is the content of some small files.
     ``scripts`` are the maintainer scripts in which something is to be looked for; ``triggers`` is the
     control file of that name.
     """
@@ -48,6 +50,7 @@ class DebFacts:
     stanza: Stanza
     conffiles: tuple[tuple[str, str], ...] = ()  # absolute path and MD5 sum
     paths: tuple[str, ...] = ()
+    links: Mapping[str, str] = field(default_factory=dict)
     kept: Mapping[str, bytes] = field(default_factory=dict)
     scripts: Mapping[str, bytes] = field(default_factory=dict)
     triggers: bytes = b""
@@ -57,7 +60,8 @@ class DebFacts:
         return {
             "fields": dict(self.stanza.fields),
             "conffiles": [list(item) for item in self.conffiles],
-            "paths": [path.encode("utf-8", "surrogateescape").decode("latin-1") for path in self.paths],
+            "paths": [_as_latin(path) for path in self.paths],
+            "links": {_as_latin(path): _as_latin(target) for path, target in self.links.items()},
             "kept": {path: data.decode("latin-1") for path, data in self.kept.items()},
             "scripts": {name: data.decode("latin-1") for name, data in self.scripts.items()},
             "triggers": self.triggers.decode("latin-1"),
@@ -69,14 +73,21 @@ class DebFacts:
         return cls(
             stanza=Stanza(value["fields"]),
             conffiles=tuple((path, md5) for path, md5 in value["conffiles"]),
-            paths=tuple(
-                path if path.isascii() else path.encode("latin-1").decode("utf-8", "surrogateescape")
-                for path in value["paths"]
-            ),
+            paths=tuple(_from_latin(path) for path in value["paths"]),
+            links={_from_latin(path): _from_latin(target) for path, target in value["links"].items()},
             kept={path: data.encode("latin-1") for path, data in value["kept"].items()},
             scripts={name: data.encode("latin-1") for name, data in value["scripts"].items()},
             triggers=value["triggers"].encode("latin-1"),
         )
+
+
+def _as_latin(path: str) -> str:
+    """A path as text with one character per byte; JSON cannot hold lone surrogates."""
+    return path if path.isascii() else path.encode("utf-8", "surrogateescape").decode("latin-1")
+
+
+def _from_latin(path: str) -> str:
+    return path if path.isascii() else path.encode("latin-1").decode("utf-8", "surrogateescape")
 
 
 class FactGatherer:
@@ -88,6 +99,7 @@ class FactGatherer:
         self._order = [path.lstrip("/") for path in conffile_paths(control.get("conffiles", b""))]
         self._conffiles = dict.fromkeys(self._order, "")
         self._paths: list[str] = []
+        self._links: dict[str, str] = {}
         self._kept: dict[str, bytes] = {}
 
     def wants(self, member: TarMember) -> bool:
@@ -97,7 +109,9 @@ class FactGatherer:
     def see(self, member: TarMember, data: bytes | None = None) -> None:
         """Note a member, with the whole content where it is wanted."""
         path = member.path
-        if member.kind != "directory":
+        if member.kind == "symlink":
+            self._links[path] = member.linkname
+        elif member.kind != "directory":
             self._paths.append(path)
         if data is not None:
             if path in self._conffiles:
@@ -113,6 +127,7 @@ class FactGatherer:
                 (f"/{path}", self._conffiles[path]) for path in self._order if self._conffiles[path]
             ),
             paths=tuple(self._paths),
+            links=self._links,
             kept=self._kept,
             scripts={
                 name: self._control[name]
