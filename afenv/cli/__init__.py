@@ -57,9 +57,11 @@ def _internal(error: Exception, as_json: bool) -> int:
         remedy="This is a defect of afenv. Run again with --debug and report what it prints.",
     )
     if isinstance(error, OSError):
+        from pathlib import Path
+
         from afenv.store.content import write_error
 
-        problem = write_error(error, error.filename or "").problems[0]
+        problem = write_error(error, Path(str(error.filename or ""))).problems[0]
     _report((problem,), as_json)
     return AfenvError.many((problem,)).exit_status
 

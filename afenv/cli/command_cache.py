@@ -35,9 +35,8 @@ def run(options: Namespace) -> int:
         else:
             for name in (*verified.damaged, *verified.damaged_keys, *verified.foreign):
                 print(f"{'removed' if verified.repaired else 'damaged'}: {name}")
-            print(
-                f"{verified.blobs} files, {human_size(verified.blob_bytes)}: {'sound' if verified.sound else 'damaged'}"
-            )
+            verdict = "sound" if verified.sound else "damaged"
+            print(f"{verified.blobs} files, {human_size(verified.blob_bytes)}: {verdict}")
         return 0 if verified.sound or verified.repaired else 1
     summary = cache_summary(store)
     if options.json:

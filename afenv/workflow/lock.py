@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from afenv.documents.load import load_manifest_cached
-from afenv.documents.lock import ASSEMBLY_VERSION, Lock, LockedCode, LockedEnvironment
+from afenv.documents.lock import ASSEMBLY_VERSION, Lock, LockedCode, LockedEnvironment, LockedWheel
 from afenv.documents.lockfile import dump_lock, read_lock, request_digest, write_lock
 from afenv.documents.manifest import AnalysisManifest, Environment
 from afenv.errors import AfenvError, Problem
@@ -215,7 +215,7 @@ def _resolve(
     )
     python = locked_python(debian.debs)
     pypi = environment.pypi
-    wheels = ()
+    wheels: tuple[LockedWheel, ...] = ()
     if pypi is not None:
         if python is None:
             raise AfenvError("E106", "PyPI packages are asked for, and the environment has no Python")
@@ -249,11 +249,8 @@ def _resolve(
 
 
 def _check_updates(update: frozenset[str], environments: dict[str, LockedEnvironment]) -> None:
-    known = {
-        package.name
-        for environment in environments.values()
-        for package in (*environment.debs, *environment.wheels)
-    }
+    known = {deb.name for environment in environments.values() for deb in environment.debs}
+    known |= {wheel.name for environment in environments.values() for wheel in environment.wheels}
     missing = sorted(update - known)
     if missing:
         raise AfenvError.many(
