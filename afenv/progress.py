@@ -5,6 +5,7 @@ Only standard error is written, so that standard output stays for results.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -39,7 +40,8 @@ class Progress:
         self.done = 0
         self._stream = sys.stderr if stream is None else stream
         self._quiet = quiet
-        self._bar = self._stream.isatty()
+        self._bar = self._stream.isatty() and os.environ.get("TERM") != "dumb"
+        self._signs = "█·" if "utf" in (self._stream.encoding or "").lower() else "#."
         self._lock = threading.Lock()
         self._started = self._shown = time.monotonic()
 
@@ -58,16 +60,22 @@ class Progress:
     def _amount(self, value: int) -> str:
         return human_size(value) if self.unit == "B" else f"{value}"
 
+    def _rate(self, now: float) -> str:
+        passed = now - self._started
+        return f", {human_size(self.done / passed)}/s" if self.unit == "B" and passed > 1 else ""
+
     def _show(self) -> None:
         if self._quiet:
             return
         unit = "" if self.unit == "B" else f" {self.unit}"
         share = min(self.done / self.total, 1.0) if self.total else 0.0
-        text = f"{self.title}  {self._amount(self.done)} of {self._amount(self.total)}{unit}"
+        amounts = f"{self._amount(self.done)} of {self._amount(self.total)}{unit}"
+        text = f"{self.title}  {amounts}{self._rate(time.monotonic())}"
         if self._bar:
             width = 24
             full = int(share * width)
-            self._stream.write(f"\r\x1b[K[{'█' * full}{'·' * (width - full)}] {text}")
+            line = f"[{self._signs[0] * full}{self._signs[1] * (width - full)}] {text}"
+            self._stream.write(f"\r\x1b[K{line[: _columns() - 1]}")  # a line that wraps cannot be taken back
         else:
             self._stream.write(f"{text}\n")
         self._stream.flush()
@@ -84,3 +92,10 @@ class Progress:
             unit = "" if self.unit == "B" else f" {self.unit}"
             self._stream.write(f"{self.title}: {self._amount(self.done)}{unit} in {seconds:.1f} s\n")
         self._stream.flush()
+
+
+def _columns() -> int:
+    try:
+        return os.get_terminal_size(2).columns or 80
+    except OSError:
+        return 80

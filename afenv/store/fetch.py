@@ -266,7 +266,7 @@ class Fetcher:
         while True:
             since, known = self._down.get(host, (0.0, None))
             if known is not None and time.monotonic() - since < DOWN:
-                raise known
+                raise SourceError(known.code, known.reason)
             try:
                 return attempt()
             except SourceError as error:
@@ -295,4 +295,4 @@ def _problem(prefix: str, failures: Sequence[tuple[str, SourceError]]) -> Proble
     source, first = min(failures, key=lambda failure: GRAVITY.index(failure[1].code))
     others = [f"{without_secrets(at)}: {error.reason}" for at, error in failures if error is not first]
     message = prefix + first.reason + (f" (and {'; '.join(others)})" if others else "")
-    return Problem(first.code, message, place=without_secrets(source))
+    return Problem(first.code, message, place=without_secrets(source), remedy=first.remedy)

@@ -28,6 +28,11 @@ CHUNK = 1 << 18  # bytes asked of a connection at once
 GONE = (404, 410)
 TRY_AGAIN = (408, 425, 429, 500, 502, 503, 504)
 
+TLS_REMEDY = (
+    "If the site has a certificate authority of its own, set REQUESTS_CA_BUNDLE to a file with its "
+    "certificates; otherwise check the URL and the clock."
+)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Patience:
@@ -59,7 +64,8 @@ class SourceError(Exception):
 
     ``code`` is that of the error catalogue: E103 it has no such file, E201 it was not reached, E202 it
     answered with an error, E301 and E302 it gave something else. ``again`` tells that another attempt may
-    succeed, after ``pause`` seconds where the server named them; ``connected`` that there was an answer.
+    succeed, after ``pause`` seconds where the server named them; ``connected`` that there was an answer;
+    ``remedy`` goes before that of the catalogue.
     """
 
     def __init__(
@@ -70,6 +76,7 @@ class SourceError(Exception):
         again: bool = False,
         pause: float | None = None,
         connected: bool = True,
+        remedy: str | None = None,
     ) -> None:
         super().__init__(code, reason)
         self.code = code
@@ -77,6 +84,7 @@ class SourceError(Exception):
         self.again = again
         self.pause = pause
         self.connected = connected
+        self.remedy = remedy
 
 
 class Answer:
@@ -202,7 +210,8 @@ class Transport:
         try:
             response = self._session().get(url, headers=dict(headers), stream=True, timeout=timeout)
         except requests.exceptions.SSLError as error:
-            raise SourceError("E201", f"TLS: {_explain(error, self._patience)}", connected=False) from error
+            reason = f"TLS: {_explain(error, self._patience)}"
+            raise SourceError("E201", reason, connected=False, remedy=TLS_REMEDY) from error
         except requests.exceptions.TooManyRedirects as error:
             raise SourceError("E202", "redirects without end") from error
         except requests.exceptions.ReadTimeout as error:

@@ -369,6 +369,29 @@ def test_full_disk_ends_the_download_and_keeps_no_part(fetcher, http_server, sto
     assert nothing_kept(store)
 
 
+def test_local_sources_are_read_offline(store, tmp_path):
+    (tmp_path / "a").write_bytes(CONTENT)
+    urls = ("https://deb.example.org/a", (tmp_path / "a").as_uri())
+    record = LockedFile(urls=urls, size=len(CONTENT), sha256=hashlib.sha256(CONTENT).hexdigest())
+    offline = Settings(cache_folder=store.folder, offline=True)
+    assert Fetcher(store, offline, quiet=True).file(record).read_bytes() == CONTENT
+
+
+def test_proxy_of_the_environment_is_used(fetcher, http_server, monkeypatch):
+    file = http_server.file("http://deb.example.org/a", CONTENT)  # what a proxy is asked for
+    monkeypatch.setenv("http_proxy", http_server.url)
+    record = LockedFile(urls=("http://deb.example.org/a",), size=file.size, sha256=file.sha256)
+    assert fetcher.file(record).read_bytes() == CONTENT
+
+
+def test_tls_failure_is_e201_and_not_tried_again(fetcher, http_server):
+    url = f"https://127.0.0.1:{http_server.port}/a"
+    with pytest.raises(AfenvError, match="TLS") as caught:
+        fetcher.file(LockedFile(urls=(url,), size=1, sha256="0" * 64))
+    assert caught.value.code == "E201"
+    assert "REQUESTS_CA_BUNDLE" in str(caught.value)
+
+
 # Documents that change
 
 
