@@ -8,6 +8,7 @@ or the new one, never half of one. An archive is one tar file that is an ``oci-a
 
 from __future__ import annotations
 
+import glob
 import io
 import json
 import os
@@ -19,14 +20,15 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from afenv import canonical
-from afenv.digest import hex_of, sha256_bytes
+from afenv.digest import hex_of, sha256_bytes, sha256_file
 from afenv.errors import AfenvError
 from afenv.oci import media
-from afenv.oci.model import Image
+from afenv.oci.model import Image, ImageLayer
 from afenv.store.content import ContentStore, write_error
 
 OCI_LAYOUT = canonical.compact({"imageLayoutVersion": "1.0.0"})
 LAYOUT_VERSION = "1"
+TEMPORARY = ".afenv-"  # a file or folder being written; what a killed process leaves is removed later
 OUR_NAMES = frozenset({"oci-layout", "index.json", "blobs"})
 
 
@@ -50,18 +52,12 @@ def _small_blobs(image: Image) -> dict[str, bytes]:
     return {image.image_id: image.config, image.manifest_digest: image.manifest}
 
 
-def _sizes(image: Image) -> dict[str, int]:
-    """All blobs of the image by digest, with their sizes; a layer that occurs twice counts once."""
-    sizes = {layer.digest: layer.size for layer in image.layers}
-    return sizes | {digest: len(data) for digest, data in _small_blobs(image).items()}
-
-
 def _is_ours(folder: Path) -> bool:
     """Whether the folder is empty or a layout that afenv wrote, with nothing else in it."""
     names = {entry.name for entry in folder.iterdir()}
     if not names:
         return True
-    if not names <= OUR_NAMES:
+    if any(name not in OUR_NAMES and not name.startswith(TEMPORARY) for name in names):
         return False
     try:
         index = json.loads((folder / "index.json").read_bytes())
@@ -70,52 +66,60 @@ def _is_ours(folder: Path) -> bool:
         return False
 
 
-def is_current(image: Image, folder: Path, *, reference: str | None = None) -> bool:
-    """Whether the folder already holds exactly this image; blobs are judged by name and size."""
+def is_current(image: Image, store: ContentStore, folder: Path, *, reference: str | None = None) -> bool:
+    """Whether the folder already holds exactly this image.
+
+    A blob is believed if it is the store's own file, or has its size on another file system; another
+    file on the store's file system is hashed.
+    """
     try:
         if (folder / "index.json").read_bytes() != index_bytes(image, reference):
             return False
+        if (folder / "oci-layout").read_bytes() != OCI_LAYOUT:
+            return False
         with os.scandir(folder / "blobs" / "sha256") as entries:
-            found = {entry.name: entry.stat().st_size for entry in entries}
+            found = {"sha256:" + entry.name: entry for entry in entries}
+        small = _small_blobs(image)
+        if found.keys() != {*small, *(layer.digest for layer in image.layers)}:
+            return False
+        if any(Path(found[digest]).read_bytes() != data for digest, data in small.items()):
+            return False
+        return all(_is_whole(found[layer.digest], layer, store) for layer in image.layers)
     except OSError:
         return False
-    return found == {hex_of(digest): size for digest, size in _sizes(image).items()}
 
 
-def _link(source: Path, target: Path) -> None:
+def _is_whole(entry: os.DirEntry[str], layer: ImageLayer, store: ContentStore) -> bool:
+    status = entry.stat()
+    if status.st_size != layer.size:
+        return False
     try:
-        os.link(source, target)
-    except FileExistsError:
-        target.unlink()
-        _link(source, target)
-    except FileNotFoundError:
-        raise
-    except OSError:  # another file system, or too many links
-        shutil.copyfile(source, target)
-        target.chmod(0o444)
+        own = store.path(layer.digest).stat()
+    except OSError:
+        return False
+    if (own.st_dev, own.st_ino) == (status.st_dev, status.st_ino) or own.st_dev != status.st_dev:
+        return True
+    return sha256_file(Path(entry)) == layer.digest
 
 
 def _write_blobs(image: Image, store: ContentStore, folder: Path) -> None:
     blobs = folder / "blobs" / "sha256"
     blobs.mkdir(parents=True, exist_ok=True)
-    small = _small_blobs(image)
-    for digest, size in _sizes(image).items():
-        target = blobs / hex_of(digest)
-        try:
-            if target.stat().st_size == size:
-                continue
-        except FileNotFoundError:
-            pass
-        if digest in small:
-            _replace(target, small[digest])
+    with os.scandir(blobs) as entries:
+        found = {"sha256:" + entry.name: entry for entry in entries}
+    for layer in image.layers:
+        entry = found.get(layer.digest)
+        if entry is not None and _is_whole(entry, layer, store):
             continue
-        if not store.has(digest, size):
-            raise AfenvError("E305", f"the content store lacks {digest}", place=str(store.folder))
-        _link(store.path(digest), target)
+        if not store.has(layer.digest, layer.size):
+            raise AfenvError("E305", f"the content store lacks {layer.digest}", place=str(store.folder))
+        store.link_or_copy(layer.digest, blobs / hex_of(layer.digest))
+    for digest, data in _small_blobs(image).items():
+        _replace(blobs / hex_of(digest), data)
 
 
 def _replace(target: Path, data: bytes) -> None:
-    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=".afenv-")
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=TEMPORARY)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
@@ -130,10 +134,26 @@ def _update(image: Image, store: ContentStore, folder: Path, index: bytes) -> No
     _write_blobs(image, store, folder)
     _replace(folder / "oci-layout", OCI_LAYOUT)
     _replace(folder / "index.json", index)
-    wanted = {hex_of(digest) for digest in _sizes(image)}
-    for entry in (folder / "blobs" / "sha256").iterdir():
-        if entry.name not in wanted:
-            entry.unlink()
+    wanted = {hex_of(layer.digest) for layer in image.layers} | {hex_of(one) for one in _small_blobs(image)}
+    left_over = [entry for entry in (folder / "blobs" / "sha256").iterdir() if entry.name not in wanted]
+    for entry in (*left_over, *folder.glob(f"{TEMPORARY}*")):
+        entry.unlink()
+
+
+def _create(image: Image, store: ContentStore, folder: Path, index: bytes) -> None:
+    """Write the layout beside ``folder``, which does not exist or is empty, and rename it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    prefix = f".{folder.name}{TEMPORARY}"
+    for left_over in folder.parent.glob(f"{glob.escape(prefix)}*"):
+        shutil.rmtree(left_over, ignore_errors=True)
+    beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=prefix))
+    try:
+        _update(image, store, beside, index)
+        beside.chmod(0o755)
+        beside.rename(folder)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
 
 
 def write_layout(image: Image, store: ContentStore, folder: Path, *, reference: str | None = None) -> bool:
@@ -143,7 +163,7 @@ def write_layout(image: Image, store: ContentStore, folder: Path, *, reference: 
     earlier is updated; E032 if the folder holds anything else, E305 if the store lacks a layer, E402 or
     E403 if it cannot be written.
     """
-    if is_current(image, folder, reference=reference):
+    if is_current(image, store, folder, reference=reference):
         return False
     index = index_bytes(image, reference)
     folder = folder.absolute()
@@ -154,17 +174,10 @@ def write_layout(image: Image, store: ContentStore, folder: Path, *, reference: 
                     raise AfenvError(
                         "E032", "this is not an image layout that afenv wrote", place=str(folder)
                     )
-                _update(image, store, folder, index)
-            else:
-                folder.parent.mkdir(parents=True, exist_ok=True)
-                beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-                try:
-                    _update(image, store, beside, index)
-                    beside.chmod(0o755)
-                    beside.rename(folder)
-                except BaseException:
-                    shutil.rmtree(beside, ignore_errors=True)
-                    raise
+                if (folder / "index.json").exists():
+                    _update(image, store, folder, index)
+                    return True
+            _create(image, store, folder, index)
     except OSError as error:
         raise write_error(error, folder) from error
     return True

@@ -6,7 +6,6 @@ from typing import Protocol
 
 from afenv.errors import AfenvError
 from afenv.oci.model import Blobs, Image
-from afenv.progress import Progress
 
 GROUP = "afenv.registries"
 
@@ -20,10 +19,10 @@ class Registry(Protocol):
         store: Blobs,
         reference: str,
         *,
-        progress: Progress | None = None,
+        quiet: bool = False,
         mount_from: str | None = None,
     ) -> str:
-        """Send the image to ``reference`` and return the manifest's digest."""
+        """Send the image to ``reference``, with progress unless ``quiet``; the manifest's digest."""
         ...  # pragma: no cover
 
 

@@ -44,15 +44,15 @@ class RegistryClient:
         store: Blobs,
         reference: str,
         *,
-        progress: Progress | None = None,
+        quiet: bool = False,
         mount_from: str | None = None,
     ) -> str:
         """Send the image to ``reference`` and return the manifest's digest.
 
         ``store`` gives the layers; blobs that the repository has are not sent, nor those that it can
-        take from the repository ``mount_from`` of the same registry. ``progress`` gets the number of
-        bytes to send as its total. E603 for a bad reference, E601 without access, E602 for an answer
-        that is an error, E201 if the registry cannot be reached, E301 if it names another digest.
+        take from the repository ``mount_from`` of the same registry. E603 for a bad reference, E601
+        without access, E602 for an answer that is an error, E201 if the registry cannot be reached,
+        E301 if it names another digest.
         """
         target = parse_reference(reference)
         if target.digest is not None and target.digest != image.manifest_digest:
@@ -60,7 +60,9 @@ class RegistryClient:
         scheme = "http" if self._is_plain(target) else "https"
         transport = Transport(self._patience)
         try:
-            return _Push(scheme, target, image, store, transport, progress, mount_from).run(self._connections)
+            with Progress(f"pushing to {target.host}", 0, quiet=quiet) as progress:
+                push = _Push(scheme, target, image, store, transport, progress, mount_from)
+                return push.run(self._connections)
         finally:
             transport.close()
 
@@ -79,7 +81,7 @@ class _Push:
         image: Image,
         store: Blobs,
         transport: Transport,
-        progress: Progress | None,
+        progress: Progress,
         mount_from: str | None,
     ) -> None:
         self._base = f"{scheme}://{target.api_host}/v2/{target.repository}/"
@@ -161,8 +163,7 @@ class _Push:
             try:
                 there = pool.map(self._has, blobs)
                 missing = [blob for blob, found in zip(blobs, there, strict=True) if not found]
-                if self._progress is not None:
-                    self._progress.total += sum(size for _, size in missing)
+                self._progress.total += sum(size for _, size in missing)
                 work = [pool.submit(self._upload, digest, size) for digest, size in missing]
                 for future in as_completed(work):
                     future.result()
@@ -176,10 +177,6 @@ class _Push:
         if answer.status in (401, 403):
             self._expect(answer, 200, "")
         return answer.status == 200
-
-    def _advance(self, amount: int) -> None:
-        if self._progress is not None:
-            self._progress.advance(amount)
 
     def _opener(self, digest: str, size: int) -> Callable[[], tuple[BinaryIO, int]]:
         def opened() -> tuple[BinaryIO, int]:
@@ -212,7 +209,7 @@ class _Push:
             start += f"?mount={quote(digest)}&from={quote(self._mount_from, safe='/')}"
         answer = self._send("POST", start)
         if answer.status == 201:  # mounted
-            self._advance(size)
+            self._progress.advance(size)
             return answer
         self._expect(answer, 202, "it does not take uploads")
         location = answer.header("location")
@@ -225,7 +222,7 @@ class _Push:
             url,
             headers={"Content-Type": "application/octet-stream"},
             file=self._opener(digest, size),
-            sent=self._advance,
+            sent=self._progress.advance,
             once=True,
         )
 
