@@ -23,6 +23,7 @@ from measure import Sample, run
 
 DOCKER = os.environ.get("DOCKER", "/usr/bin/docker")
 PREFIX = "afenv-bench"
+LABEL = f"LABEL {PREFIX}=1"
 ENVIRONMENT = {"DOCKER_BUILDKIT": "1", "BUILDKIT_PROGRESS": "plain"}
 
 PIP = "PYTHONPATH=/w/pip python3 -m pip install -q --no-index --no-deps --no-cache-dir"
@@ -38,9 +39,11 @@ FROM {base}
 {debs}RUN --mount=type=bind,from={wheels},target=/w \\
     {install} --break-system-packages --find-links /w/wheels -r /w/{requirements}
 COPY . /analysis
-USER 1000
 """
-DEBS = "RUN --mount=type=bind,from={wheels},target=/w dpkg -i /w/debs/*.deb >/dev/null\n"
+DEBS = """\
+RUN --mount=type=bind,from={wheels},target=/w DEBIAN_FRONTEND=noninteractive \\
+    apt-get -qq install --no-install-recommends -o Dpkg::Options::=--force-unsafe-io /w/debs/*.deb >/dev/null
+"""
 
 
 def docker(*arguments: str | Path, text: str | None = None) -> str:
@@ -77,8 +80,13 @@ def make_base(name: str, packages: Sequence[str], work: Path) -> str:
             check=True,
         )
         partial.rename(archive)
-    docker("import", archive, image)
+    docker("import", "--change", LABEL, archive, image)
     return image
+
+
+def installed(image: str) -> set[str]:
+    """The names of the Debian packages in an image."""
+    return set(docker("run", "--rm", image, "dpkg-query", "-W", "-f", "${Package}\n").split())
 
 
 def make_wheels_image(
@@ -96,7 +104,10 @@ def make_wheels_image(
     image = f"{PREFIX}-wheels"
     archive = subprocess.Popen(["tar", "-C", str(folder), "-c", "."], stdout=subprocess.PIPE)
     subprocess.run(
-        [DOCKER, "import", "-", image], stdin=archive.stdout, check=True, stdout=subprocess.DEVNULL
+        [DOCKER, "import", "--change", LABEL, "-", image],
+        stdin=archive.stdout,
+        check=True,
+        stdout=subprocess.DEVNULL,
     )
     if archive.wait():
         raise SystemExit("tar failed")
@@ -181,4 +192,5 @@ def clean() -> None:
         name, identity = line.rsplit(" ", 1)
         if f"{PREFIX}-" in name:
             docker("rmi", "-f", identity if name.endswith("<none>") else name)
+    docker("image", "prune", "-f", "--filter", f"label={PREFIX}")
     docker("builder", "prune", "-af")
