@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,12 @@ _INCLUDE = re.compile(
 _COMMENT = re.compile(rb"(?:^|\s)#.*$")
 
 
-def _digests(path: Path, name: str, found: dict[str, str]) -> None:
-    """The digest of a file and of the files that it includes, by their names relative to the manifest."""
+def _digests(folder: Path, name: str, found: dict[str, str]) -> None:
+    """Add the digest of a file, and of those that it includes, by names relative to the manifest."""
+    name = os.path.normpath(name)
     if name in found:
         return
+    path = folder / name
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -32,18 +35,16 @@ def _digests(path: Path, name: str, found: dict[str, str]) -> None:
     if path.suffix == ".toml":
         return
     for match in _INCLUDE.finditer(data):
-        included = _COMMENT.sub(b"", match[1]).strip().strip(b"'\"").decode("utf-8", "surrogateescape")
+        included = _COMMENT.sub(b"", match[1]).strip().strip(b"'\"").decode("utf-8", "replace")
         if included and "://" not in included:
-            other = path.parent / included
-            folder = Path(name).parent
-            _digests(other, str(folder / included), found)
+            _digests(folder, str(Path(name).parent / included), found)
 
 
 def _pypi(section: PypiSection, folder: Path) -> dict[str, Any]:
     files: dict[str, str] = {}
     for name in (section.file, section.lock):
         if name is not None:
-            _digests(folder / name, name, files)
+            _digests(folder, name, files)
     return {
         "dependencies": list(section.dependencies),
         "file": section.file,
