@@ -8,9 +8,9 @@ environments. Files are unchecked hash-based pycs (PEP 552): no time stamp, and 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import queue
-from collections.abc import Iterable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
 from types import TracebackType
@@ -21,14 +21,14 @@ from afenv.digest import sha256_bytes
 from afenv.documents.lock import ASSEMBLY_VERSION
 from afenv.layers import gzip_members, zip_archive
 from afenv.layers.compile_server import CompileServer
-from afenv.layers.interpreter import Interpreter
+from afenv.layers.interpreter import Interpreter, cache_tag
 from afenv.layers.writer import OWN_MEMBER, LayerWriter
 from afenv.store.content import ContentStore
 
 # One request to a compile server: files in sorted order until either is reached. What a file compiles to
 # can depend on its neighbours in the request, so both belong to the assembly version.
-CHUNK_FILES = 64
-CHUNK_BYTES = 1 << 20
+CHUNK_FILES = 128
+CHUNK_BYTES = 1 << 21
 
 _KIND = "bytecode"
 
@@ -49,6 +49,12 @@ class Pyc(NamedTuple):
         else:
             writer.file(self.path, 0o644, self.content)
 
+    def data(self) -> bytes:
+        """The content, inflated."""
+        if self.deflated:
+            return b"".join(gzip_members.inflate(self.content, self.size, self.crc32))
+        return bytes(self.content)
+
 
 def pyc_path(path: str, cache_tag: str) -> str:
     """Where the bytecode of the source at ``path`` lies (PEP 3147)."""
@@ -59,31 +65,53 @@ def pyc_path(path: str, cache_tag: str) -> str:
 class Compiler:
     """Compiles packages with ``jobs`` processes, and keeps the results in the store.
 
-    To be used as a context manager; any number of threads may call :meth:`compile`.
+    ``identity`` and ``version`` (major and minor) are those of the interpreter that ``prepare`` gives;
+    it is asked for only when something is not in the cache. To be used as a context manager; any number
+    of threads may call :meth:`compile`.
     """
 
-    def __init__(self, interpreter: Interpreter, store: ContentStore, jobs: int) -> None:
-        self.interpreter = interpreter
+    def __init__(
+        self,
+        identity: str,
+        version: str,
+        prepare: Callable[[], Interpreter],
+        store: ContentStore,
+        jobs: int,
+    ) -> None:
+        self.identity = identity
+        self.cache_tag = cache_tag(version)
+        self._prepare = prepare
+        self._prepared: Interpreter | None = None
+        self._preparing = threading.Lock()
         self._store = store
         self._jobs = jobs
         self._idle: queue.LifoQueue[CompileServer | None] = queue.LifoQueue()
         for _ in range(jobs):
             self._idle.put(None)
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool = ThreadPoolExecutor(jobs, thread_name_prefix="compile")
 
     def __enter__(self) -> Compiler:
-        self._pool = ThreadPoolExecutor(self._jobs, thread_name_prefix="compile")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._pool is not None
         self._pool.shutdown(cancel_futures=True)
         for _ in range(self._jobs):
             server = self._idle.get()
             if server is not None:
                 server.close()
+
+    def interpreter(self) -> Interpreter:
+        """The interpreter, prepared on the first call; E404 if it cannot run here."""
+        with self._preparing:
+            if self._prepared is None:
+                self._prepared = self._prepare()
+            return self._prepared
+
+    def has(self, package: str) -> bool:
+        """Whether the package is in the cache."""
+        return self._blob(self._key(package)) is not None
 
     def compile(self, package: str, sources: Iterable[tuple[str, bytes]]) -> Mapping[str, Pyc]:
         """The bytecode of a package, by the path of the source.
@@ -93,14 +121,7 @@ class Compiler:
         sha256 of the archive and, where it may vary, the place it is installed at. Files that do not
         compile are left out, as pip does. E404 if the interpreter fails.
         """
-        key = sha256_bytes(
-            canonical.compact(
-                [
-                    *("bytecode", ASSEMBLY_VERSION, package, self.interpreter.id),
-                    *(gzip_members.COMPRESSOR, gzip_members.LEVEL),
-                ]
-            )
-        )
+        key = self._key(package)
         found = self._load(key)
         if found is None:
             self._save(key, sources)
@@ -108,17 +129,24 @@ class Compiler:
             assert found is not None
         return found
 
-    def _load(self, key: str) -> Mapping[str, Pyc] | None:
+    def _key(self, package: str) -> str:
+        how = [gzip_members.COMPRESSOR, gzip_members.LEVEL, OWN_MEMBER]
+        return sha256_bytes(canonical.compact([_KIND, ASSEMBLY_VERSION, self.identity, package, how]))
+
+    def _blob(self, key: str) -> str | None:
         known = self._store.load_key(_KIND, key)
-        if not isinstance(known, dict) or not self._store.has(known["digest"], known["size"]):
+        if not isinstance(known, dict) or not self._store.trusted(known["digest"], known["size"]):
             return None
-        archive = zip_archive.map_zip(self._store.path(known["digest"]))
-        if "sha256:" + hashlib.sha256(archive.data).hexdigest() != known["digest"]:
+        return str(known["digest"])
+
+    def _load(self, key: str) -> Mapping[str, Pyc] | None:
+        digest = self._blob(key)
+        if digest is None:
             return None
-        tag = self.interpreter.cache_tag
+        archive = zip_archive.map_zip(self._store.path(digest))
         return {
             path: Pyc(
-                pyc_path(path, tag),
+                pyc_path(path, self.cache_tag),
                 entry.size,
                 entry.crc32,
                 archive.content(entry),
@@ -128,10 +156,9 @@ class Compiler:
         }
 
     def _save(self, key: str, sources: Iterable[tuple[str, bytes]]) -> None:
-        assert self._pool is not None, "use the compiler as a context manager"
         futures = [self._pool.submit(self._chunk, chunk) for chunk in _chunks(sources)]
         try:
-            with self._store.writer() as blob:
+            with self._store.writer(durable=False) as blob:
                 for piece in zip_archive.write_zip(chain.from_iterable(_results(futures))):
                     blob.write(piece)
                 size = blob.size
@@ -151,7 +178,7 @@ class Compiler:
         server = self._idle.get()
         try:
             if server is None:
-                server = CompileServer(self.interpreter)
+                server = CompileServer(self.interpreter())
             yield server
         except BaseException:
             if server is not None:

@@ -67,6 +67,16 @@ def check(data: bytes, size: int, crc32: int) -> bytes:
     return data
 
 
+def peek(start: memoryview, count: int, *, stored: bool) -> bytes:
+    """The first ``count`` bytes of the content that starts with ``start`` in its archive."""
+    if stored:
+        return bytes(start[:count])
+    try:
+        return isal_zlib.decompressobj(-15).decompress(start, count)
+    except _IsalError as error:
+        raise BadStream(str(error)) from None
+
+
 def inflate(stream: memoryview, size: int, crc32: int) -> Iterator[bytes]:
     """The content of a deflate stream, in pieces of bounded size.
 

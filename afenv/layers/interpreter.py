@@ -41,10 +41,10 @@ class Interpreter:
     command: tuple[str, ...]
     variables: Mapping[str, str]
 
-    @property
-    def cache_tag(self) -> str:
-        """What stands in the names of its bytecode files."""
-        return "cpython-" + self.version.replace(".", "")
+
+def cache_tag(version: str) -> str:
+    """What stands in the names of the bytecode files of a Python, given as major and minor version."""
+    return "cpython-" + version.replace(".", "")
 
 
 def needed_debs(debs: Sequence[LockedDeb], version: str) -> list[LockedDeb]:

@@ -58,10 +58,12 @@ def decode(lines: bytes) -> Iterator[ListingEntry]:
 
 
 def write_listing(store: ContentStore, entries: Iterable[ListingEntry]) -> str:
-    """Store a listing and return its digest."""
+    """Store a listing and return its digest; it is on the disk after the store's next ``sync``."""
     from afenv.layers.gzip_members import member
 
-    return store.put(member(encode(entries)))
+    with store.writer(durable=False) as blob:
+        blob.write(member(encode(entries)))
+        return blob.commit()
 
 
 def read_listing(store: ContentStore, digest: str) -> Iterator[ListingEntry]:

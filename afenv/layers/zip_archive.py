@@ -7,6 +7,7 @@ inflated here.
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import struct
 from collections.abc import Iterable, Iterator
@@ -72,8 +73,11 @@ class ZipArchive:
             raise AfenvError("E303", f"{name} is damaged: {error}", place=self.place) from None
 
 
-def map_zip(path: Path) -> ZipArchive:
-    """The archive at ``path``, mapped into memory as long as anything of it is in use; E303 if damaged."""
+def map_zip(path: Path, *, sha256: str | None = None) -> ZipArchive:
+    """The archive at ``path``, mapped into memory as long as anything of it is in use.
+
+    Raises E301 unless it has that digest (64 hexadecimal digits), where given, and E303 if damaged.
+    """
     try:
         with path.open("rb") as file:
             if not file.seek(0, 2):
@@ -81,7 +85,13 @@ def map_zip(path: Path) -> ZipArchive:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as error:
         raise AfenvError("E403", f"cannot read: {error.strerror}", place=str(path)) from error
-    return ZipArchive(memoryview(mapped), path.name)
+    data = memoryview(mapped)
+    if sha256 is not None:
+        found = hashlib.sha256(data).hexdigest()
+        if found != sha256:
+            message = f"the archive has sha256 {found}, the lock names {sha256}"
+            raise AfenvError("E301", message, place=path.name)
+    return ZipArchive(data, path.name)
 
 
 def _directory(data: memoryview, place: str) -> tuple[int, int, int]:

@@ -1,0 +1,79 @@
+"""Which packages share a layer.
+
+Runtimes stop at about 125 layers, so large packages get a layer of their own and the others share a
+fixed number of layers, chosen by a hash of the *name*: a new version of a package stays in its layer,
+and images with mostly the same packages share most layers. The numbers belong to the assembly version.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+from afenv.documents.lock import LockedCode, LockedDeb, LockedEnvironment, LockedWheel
+from afenv.errors import AfenvError
+from afenv.layers.model import PlannedLayer
+
+LIMIT = 100
+
+DEBS_ALONE, DEB_GROUPS = 16, 4
+WHEELS_ALONE, WHEEL_GROUPS = 60, 8
+
+Package = TypeVar("Package", LockedDeb, LockedWheel)
+
+
+def plan_layers(environment: LockedEnvironment, code: Sequence[LockedCode]) -> tuple[PlannedLayer, ...]:
+    """The layers of an environment, lowest first; from the lock alone.
+
+    Debian packages come first, then the files that their scripts would have made, then wheels, then
+    code; within a kind packages of their own by name, then groups. E405 if there are more than 100.
+    """
+    layers: list[PlannedLayer] = []
+    if environment.debs:
+        alone, groups = _divide(environment.debs, DEBS_ALONE, DEB_GROUPS)
+        layers += [
+            PlannedLayer(name=f"debian:{deb.name}={deb.version}", kind="debian", debs=(deb,)) for deb in alone
+        ]
+        layers += [
+            PlannedLayer(name=f"debian:group-{number}", kind="debian", debs=debs) for number, debs in groups
+        ]
+        layers.append(PlannedLayer(name="system", kind="system"))
+    wheels_alone, wheel_groups = _divide(environment.wheels, WHEELS_ALONE, WHEEL_GROUPS)
+    layers += [
+        PlannedLayer(name=f"pypi:{wheel.name}=={wheel.version}", kind="pypi", wheels=(wheel,))
+        for wheel in wheels_alone
+    ]
+    layers += [
+        PlannedLayer(name=f"pypi:group-{number}", kind="pypi", wheels=wheels)
+        for number, wheels in wheel_groups
+    ]
+    layers += [PlannedLayer(name=f"code:{part.into}", kind="code", code=part) for part in code]
+    if len(layers) > LIMIT:
+        raise AfenvError("E405", f"{len(layers)} layers would be needed; the code has {len(code)} parts")
+    return tuple(layers)
+
+
+def layer_source(layer: PlannedLayer) -> str:
+    """What a layer holds, for people."""
+    packages: Iterable[LockedDeb | LockedWheel] = layer.debs or layer.wheels
+    names = [package.name for package in packages]
+    return (
+        layer.name if len(names) < 2 and "group-" not in layer.name else f"{layer.name}: {', '.join(names)}"
+    )
+
+
+def _divide(
+    packages: Sequence[Package], alone: int, groups: int
+) -> tuple[list[Package], list[tuple[int, tuple[Package, ...]]]]:
+    """The largest packages by archive size, and the others in groups that are not empty; all by name."""
+    by_size = sorted(packages, key=lambda package: (-package.file.size, package.name))
+    shared: dict[int, list[Package]] = {}
+    for package in sorted(by_size[alone:], key=lambda package: package.name):
+        shared.setdefault(_group(package.name, groups), []).append(package)
+    first = sorted(by_size[:alone], key=lambda package: package.name)
+    return first, [(number, tuple(shared[number])) for number in sorted(shared)]
+
+
+def _group(name: str, groups: int) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) % groups
