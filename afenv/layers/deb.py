@@ -52,6 +52,11 @@ def merged_path(path: str) -> str:
     return f"{target}/{rest}" if slash else target
 
 
+def link_path(path: str) -> str:
+    """Where a package's symbolic link lies; the links at the top themselves, which some ship, stay."""
+    return path if path in _MOVED else merged_path(path)
+
+
 def write_debs(
     debs: Sequence[LockedDeb],
     paths: Sequence[Path],
@@ -108,8 +113,7 @@ def _write_deb(
             if target:
                 writer.directory(target, mode)
         elif kind == "symlink":
-            # base-files ships such links itself, from Debian 13 on.
-            writer.symlink(path if path in _MOVED else target, linkname)
+            writer.symlink(link_path(path), linkname)
         else:
             if linkname not in files:
                 raise AfenvError(

@@ -32,6 +32,7 @@ _KEPT = (
     "usr/share/ca-certificates/",
     "usr/share/debianutils/shells",
     "usr/share/libc-bin/",
+    "usr/share/readline/",
 )
 _KEPT_SIZE = 1 << 20  # bytes of one such file
 _SCRIPTS = ("preinst", "postinst")

@@ -39,8 +39,8 @@ _ORDER = (
     "Recommends",
     "Suggests",
     "Enhances",
-    "Conflicts",
     "Breaks",
+    "Conflicts",
     "Conffiles",
     "Description",
 )

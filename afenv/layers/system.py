@@ -8,20 +8,21 @@ of the packages: its folders have the final word on modes.
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
 from afenv.documents.lock import LockedEnvironment
 from afenv.layers import alternatives, dpkg_status, system_accounts, system_certificates, system_libraries
-from afenv.layers.deb import USR_LINKS, merged_path
+from afenv.layers.deb import USR_LINKS, link_path, merged_path
 from afenv.layers.deb_facts import DebFacts, load_facts
 from afenv.layers.system_shell import ShellLimitError, invocations
 from afenv.layers.writer import LayerWriter
 from afenv.store.content import ContentStore
 
 _ALWAYS_LINKED = ("bin", "sbin", "lib")
-_LOCAL = ("bin", "etc", "games", "include", "lib", "sbin", "share", "share/man", "src")
+_LOCAL = ("bin", "etc", "games", "include", "lib", "libexec", "sbin", "share", "share/man", "src")
 _FOLDERS = {
     "dev": 0o755,
     "etc/opt": 0o755,
@@ -38,10 +39,10 @@ _FOLDERS = {
     "tmp": 0o1777,
     **{
         f"usr/local/{name}": 0o755
-        for name in ("bin", "etc", "games", "include", "lib", "sbin", "share", "src")
+        for name in ("bin", "etc", "games", "include", "lib", "libexec", "sbin", "share", "src")
     },
     "usr/local/share/man": 0o755,
-    "var/mail": 0o755,
+    "var/mail": 0o775,
     "var/opt": 0o755,
     "var/spool": 0o755,
     "var/tmp": 0o1777,
@@ -55,6 +56,7 @@ _LINKS = {
 }
 # Files that maintainer scripts copy when they are missing: target, source.
 _COPIED = {
+    "etc/inputrc": "usr/share/readline/inputrc",
     "etc/motd": "usr/share/base-files/motd",
     "etc/nsswitch.conf": "usr/share/libc-bin/nsswitch.conf",
     "etc/profile": "usr/share/base-files/profile",
@@ -80,8 +82,9 @@ class _Packages:
             for path in item.paths:
                 self.owner[merged_path(path)] = name
             for path, target in item.links.items():
-                self.owner[merged_path(path)] = name
-                self.links[merged_path(path)] = target
+                inner = link_path(path)
+                self.owner[inner] = name
+                self.links[inner] = target
 
     @cached_property
     def folders(self) -> frozenset[str]:
@@ -155,6 +158,11 @@ def _add_base(packages: _Packages, tree: _Tree) -> None:
     for target, source in _COPIED.items():
         if source in packages.kept and target not in packages.owner:
             tree.files[target] = (0o644, packages.kept[source])
+    if any(path.startswith("usr/share/ca-certificates/") for path in packages.kept):
+        tree.folders["usr/local/share/ca-certificates"] = 0o755
+    for folder in packages.folders:
+        if re.fullmatch(r"usr/lib/python3\.[0-9]+", folder):
+            tree.folders[f"usr/local{folder[3:]}/dist-packages"] = 0o755
     if "etc/dpkg/origins/debian" in packages.owner:
         tree.links["etc/dpkg/origins/default"] = "debian"
     if _UTC in packages.owner:
@@ -244,7 +252,6 @@ def _add_dpkg(packages: _Packages, tree: _Tree) -> None:
     status = "\n".join(dpkg_status.status_entry(facts.stanza, facts.conffiles) for facts in packages.facts)
     tree.files[f"{dpkg_status.ADMIN}/status"] = (0o644, status.encode("utf-8", "surrogateescape"))
     tree.files[f"{dpkg_status.ADMIN}/diversions"] = (0o644, b"")
-    tree.files[f"{dpkg_status.ADMIN}/statoverride"] = (0o644, b"")
     tree.files[f"{dpkg_status.INFO}/format"] = (0o644, b"1\n")
     interests = [(facts.stanza.info_name, facts.triggers) for facts in packages.facts if facts.triggers]
     for name, data in dpkg_status.trigger_files(interests).items():
@@ -269,6 +276,8 @@ def _warn(packages: _Packages, warnings: list[str]) -> None:
             except ShellLimitError:
                 continue  # alternatives are reported where they are looked for
             for words, _certain in found:
+                if any("usr-is-merged" in (word or "") for word in words):
+                    continue  # a diversion for the time of an upgrade of the C library
                 path = (words[-1] or "").strip("/")
                 if words[0] in _ACCOUNT_COMMANDS and name not in ("base-passwd", "passwd"):
                     warnings.append(
