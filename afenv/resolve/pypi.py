@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from afenv.documents.lock import LockedFile, LockedPython, LockedWheel
 from afenv.documents.manifest import PypiSection
@@ -26,11 +26,10 @@ from afenv.resolve.pypi_explain import explain, warnings_of
 from afenv.resolve.pypi_inputs import (
     normalised,
     parse_requirement,
-    pyproject_requirements,
-    read_toml,
     referred_files,
 )
 from afenv.resolve.pypi_pylock import ChosenWheel, choose_wheels, pins
+from afenv.resolve.pypi_pyproject import pyproject_requirements, read_toml
 from afenv.resolve.pypi_sizes import sizes_of
 from afenv.resolve.pypi_target import Target, target_of
 from afenv.resolve.pypi_uv import compile_arguments, ignores_upload_times, run_uv
@@ -118,26 +117,17 @@ def _wanted(section: PypiSection, folder: Path, python: LockedPython) -> Wanted:
     """What a section without a lock asks for, checked."""
     requirements = list(section.dependencies)
     for text in requirements:
-        _check_source(text, "pypi.dependencies")
+        parse_requirement(text, "pypi.dependencies")
     if section.file is None:
         return Wanted(requirements=tuple(requirements))
     path = folder / section.file
     referred_files(section, folder)  # for its errors
     if path.suffix == ".toml":
         more = pyproject_requirements(path, section.extras, section.groups, python.version)
-        for text in more:
-            _check_source(text, str(path))
         return Wanted(requirements=(*requirements, *more), place=str(path))
     if section.extras or section.groups:
         raise AfenvError("E014", "extras and groups are of a pyproject.toml", place=str(path))
     return Wanted(requirements=tuple(requirements), file=path, place=str(path))
-
-
-def _check_source(text: str, place: str) -> None:
-    """E107 for a requirement that would have to be built: a repository, or an archive that is no wheel."""
-    url = parse_requirement(text, place).url
-    if url is not None and not url.split("#")[0].split("?")[0].endswith(".whl"):
-        raise AfenvError("E107", f"{text!r} is source, not a wheel", place=place)
 
 
 def _from_pylock(
@@ -188,34 +178,40 @@ class _Solver:
             if wanted.requirements:
                 (work / "manifest.in").write_text("\n".join(wanted.requirements) + "\n", encoding="utf-8")
                 inputs.append(str(work / "manifest.in"))
-            output = work / "pylock.toml"
-            if keep:
-                output.write_text(pins(keep), encoding="utf-8")
-            question = [*self._arguments(), "--format", "pylock.toml", "--output-file", str(output)]
-            for warning in warnings_of(self._run([*question, *inputs], wanted)):
-                self.warn(warning)
-            data = tomllib.loads(output.read_text(encoding="utf-8"))
-            chosen = choose_wheels(data, self.target, wanted.place or "pypi.dependencies")
-            # The same versions again, for the edges between them; nothing may have changed since.
-            edged = work / "edges.txt"
-            edged.write_text(
-                "".join(f"{wheel.name}=={wheel.version}\n" for wheel in chosen), encoding="utf-8"
-            )
-            again = [item for item in self._arguments() if item not in ("--refresh", "--offline")]
-            again += [
-                "--offline",
-                "--format",
-                "requirements.txt",
-                "--annotation-style",
-                "split",
-                "--no-header",
-            ]
-            self._run([*again, "--output-file", str(edged), *inputs], wanted)
-            text = edged.read_text(encoding="utf-8")
-        dependencies, requested = edges(text)
+            data, chosen = self._versions(wanted, inputs, keep, work / "pylock.toml")
+            by_url = any("archive" in package for package in data.get("packages", ()))
+            dependencies, requested = edges(self._edges(wanted, inputs, chosen, by_url, work / "edges.txt"))
         if set(dependencies) != {wheel.name for wheel in chosen}:
             raise AfenvError("E120", "uv gave two answers to one question", place=wanted.place)
         return chosen, dependencies, requested
+
+    def _versions(
+        self, wanted: Wanted, inputs: Sequence[str], keep: Sequence[tuple[str, str]], output: Path
+    ) -> tuple[dict[str, Any], tuple[ChosenWheel, ...]]:
+        """The first question: which files. uv prefers the versions that its output file has already."""
+        if keep:
+            output.write_text(pins(keep), encoding="utf-8")
+        question = [*self._arguments(), "--format", "pylock.toml", "--output-file", str(output)]
+        for warning in warnings_of(self._run([*question, *inputs], wanted)):
+            self.warn(warning)
+        data = tomllib.loads(output.read_text(encoding="utf-8"))
+        return data, choose_wheels(data, self.target, wanted.place or "pypi.dependencies")
+
+    def _edges(
+        self, wanted: Wanted, inputs: Sequence[str], chosen: Sequence[ChosenWheel], by_url: bool, output: Path
+    ) -> str:
+        """The second question, for the same versions: who needs whom.
+
+        It is answered from uv's cache, so that nothing can have changed since the first; only a wheel that
+        is asked for by its URL is cached as its server allows.
+        """
+        output.write_text("".join(f"{wheel.name}=={wheel.version}\n" for wheel in chosen), encoding="utf-8")
+        question = [item for item in self._arguments() if item not in ("--refresh", "--offline")]
+        if self.settings.offline or not by_url:
+            question.append("--offline")
+        question += ["--format", "requirements.txt", "--annotation-style", "split", "--no-header"]
+        self._run([*question, "--output-file", str(output), *inputs], wanted)
+        return output.read_text(encoding="utf-8")
 
     def _arguments(self) -> list[str]:
         return compile_arguments(

@@ -80,7 +80,7 @@ def explain(stderr: str, as_of: str, *, offline: bool, place: str | None = None)
     def error(code: str, message: str, remedy: str | None = None) -> AfenvError:
         return AfenvError(code, message, place=place, remedy=remedy)
 
-    if offline and ("not found in the cache" in text or "network was disabled" in f"{text} {joined}"):
+    if offline and re.search("n(?:o|')t found in the cache|network was disabled", f"{text} {joined}"):
         return error("E203", f"the cache lacks what the PyPI packages need: {text}")
     if "missing an upload date" in stderr and ("no version" in text or "is available" in text):
         return error(
@@ -99,6 +99,8 @@ def explain(stderr: str, as_of: str, *, offline: bool, place: str | None = None)
     if "we can conclude" not in text and _NETWORK.search(text):
         url = _URL.search(text)
         return error("E201", f"cannot reach {url[0].rstrip('.,') if url else 'the package index'}: {text}")
+    if "Couldn't parse requirement" in text:
+        return error("E013", text)
     if "unsatisfiable" not in text:
         return error("E120", f"uv failed: {text or stderr.strip() or 'it said nothing'}")
 

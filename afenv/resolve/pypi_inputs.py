@@ -1,17 +1,17 @@
-"""What is asked of PyPI: requirements of the manifest, of a requirements.txt, of a pyproject.toml.
+"""What is asked of PyPI: requirements one by one, and those of a requirements.txt.
 
-A pyproject.toml is read here and never built: its dependencies must be static (PEP 621), which holds
-for the same answer on every host. A requirements.txt is given to uv as it is; it is read here to find
-the files that it includes and the lines that cannot be supported, so that their errors have a place.
+A requirements.txt is given to uv as it is; it is read here to find the files that it includes and the
+lines that cannot be supported, so that their errors have a place.
 """
 
 from __future__ import annotations
 
+import os
 import re
-import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from afenv.documents.manifest import PypiSection
 from afenv.errors import AfenvError
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _INCLUDE = re.compile(r"(?:-r|-c|--requirements?|--constraints?)(?:\s*=\s*|\s+|(?=[^-\s]))(?P<name>.+)\Z")
 _EDITABLE = re.compile(r"(?:-e|--editable)(?:\s|=|\Z)")
 _LOCAL = re.compile(r"(?:\.{0,2}/|file:|~)|[^\s;@\[]*/|\.{1,2}(?:\[|\Z)")
+_URL = re.compile(r"(?:[a-z]+\+)?(?:https?|ssh|git)://")
 _COMMENT = re.compile(r"(?:\A|\s)#.*\Z")
 
 
@@ -31,7 +32,11 @@ def normalised(name: str) -> str:
 
 
 def parse_requirement(text: str, place: str) -> Requirement:
-    """A requirement (PEP 508); E013 if it is not one, E016 if it names a file of this machine."""
+    """A requirement (PEP 508); E013 if it is not one.
+
+    E016 if it names a file of this machine, E107 if it is source that would have to be built: a repository,
+    or an archive at a URL that is no wheel.
+    """
     from packaging.requirements import InvalidRequirement, Requirement
 
     if _LOCAL.match(text.strip()) or "@ file:" in text:
@@ -42,13 +47,23 @@ def parse_requirement(text: str, place: str) -> Requirement:
             place=place,
         )
     try:
-        return Requirement(text)
+        requirement = Requirement(text)
     except InvalidRequirement as error:
         reason = str(error).splitlines()[0]
         raise AfenvError("E013", f"{text!r} is not a requirement: {reason}", place=place) from None
+    if requirement.url is not None:
+        check_url(requirement.url, place)
+    return requirement
 
 
-def _read(path: Path) -> str:
+def check_url(url: str, place: str) -> None:
+    """E107 for a URL that is not that of a wheel."""
+    if not urlsplit(url).path.endswith(".whl"):
+        raise AfenvError("E107", f"{url} is source, not a wheel", place=place)
+
+
+def read_text(path: Path) -> str:
+    """A text file; E001 if it cannot be read, E002 if it is not UTF-8."""
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
@@ -87,7 +102,7 @@ def requirements_files(path: Path) -> tuple[Path, ...]:
     def visit(file: Path) -> None:
         if file in found:
             return
-        text = _read(file)
+        text = read_text(file)
         found[file] = None
         for number, line in _lines(text):
             place = f"{file}:{number}"
@@ -95,7 +110,7 @@ def requirements_files(path: Path) -> tuple[Path, ...]:
                 name = include["name"].strip().strip("'\"")
                 if "://" in name:
                     raise AfenvError("E016", f"including {name} by URL is not supported yet", place=place)
-                visit(Path(file.parent, name))
+                visit(Path(os.path.normpath(file.parent / name)))
             elif _EDITABLE.match(line):
                 raise AfenvError(
                     "E016",
@@ -103,6 +118,8 @@ def requirements_files(path: Path) -> tuple[Path, ...]:
                     place=place,
                     remedy="Put the project under `code` and set PYTHONPATH under `variables`.",
                 )
+            elif _URL.match(line):
+                check_url(line.split()[0], place)
             elif not line.startswith("-"):
                 parse_requirement(re.split(r"\s--?[a-z]", line)[0].strip(), place)
 
@@ -118,109 +135,3 @@ def referred_files(section: PypiSection, folder: Path) -> tuple[Path, ...]:
         return ()
     path = folder / section.file
     return (path,) if path.suffix == ".toml" else requirements_files(path)
-
-
-def _group(name: str, groups: Mapping[str, Any], place: str, open_groups: tuple[str, ...]) -> list[str]:
-    """The requirements of a dependency group, included groups too (PEP 735)."""
-    table = {normalised(key): value for key, value in groups.items()}
-    key = normalised(name)
-    if key in open_groups:
-        raise AfenvError("E014", f"dependency group {name!r} includes itself", place=place)
-    if key not in table:
-        raise AfenvError(
-            "E014", f"there is no dependency group {name!r}; there are: {_names(groups)}", place=place
-        )
-    result: list[str] = []
-    for entry in table[key]:
-        if isinstance(entry, str):
-            result.append(entry)
-        elif isinstance(entry, dict) and list(entry) == ["include-group"]:
-            result += _group(str(entry["include-group"]), groups, place, (*open_groups, key))
-        else:
-            raise AfenvError("E013", f"dependency group {name!r} has an entry {entry!r}", place=place)
-    return result
-
-
-def _names(table: Mapping[str, Any]) -> str:
-    return ", ".join(sorted(table)) or "none"
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """A TOML file; E001 if it cannot be read, E002 if it is not TOML."""
-    try:
-        return tomllib.loads(_read(path))
-    except tomllib.TOMLDecodeError as error:
-        raise AfenvError("E002", f"not TOML: {error}", place=str(path)) from None
-
-
-def pyproject_requirements(
-    path: Path, extras: Sequence[str], groups: Sequence[str], python: str
-) -> tuple[str, ...]:
-    """The requirements of a pyproject.toml: its dependencies, those of some extras and groups.
-
-    ``python`` is the full version of the target's Python, which ``requires-python`` must allow (E102).
-    A project without a ``project`` table may still have groups.
-    """
-    data = read_toml(path)
-    place = str(path)
-    project: Mapping[str, Any] = data.get("project", {})
-    optional: Mapping[str, Any] = project.get("optional-dependencies", {})
-    dynamic = {"dependencies", "optional-dependencies"} & set(project.get("dynamic", ()))
-    if dynamic:
-        raise AfenvError(
-            "E016",
-            f"{', '.join(sorted(dynamic))} are dynamic: they are known only when the project is built",
-            place=place,
-            remedy="List them in the file, or export a requirements.txt or pylock.toml and refer to it.",
-        )
-    if "project" not in data and not groups:
-        raise AfenvError(
-            "E012", "there is no [project] table and no dependency group is asked for", place=place
-        )
-    _check_python(project.get("requires-python"), python, place)
-
-    own = normalised(str(project.get("name", "")))
-    table = {normalised(key): value for key, value in optional.items()}
-    result = list(project.get("dependencies", ()))
-    waiting, seen = [normalised(extra) for extra in extras], set[str]()
-    while waiting:
-        extra = waiting.pop(0)
-        if extra in seen:
-            continue
-        seen.add(extra)
-        if extra not in table:
-            message = f"there is no extra {extra!r}; there are: {_names(optional)}"
-            raise AfenvError("E014", message, place=place)
-        result += table[extra]
-        for text in table[extra]:  # an extra may name others of its own project: `all = ["name[plot]"]`
-            requirement = parse_requirement(text, place)
-            if normalised(requirement.name) == own:
-                waiting += sorted(normalised(name) for name in requirement.extras)
-    for group in groups:
-        result += _group(group, data.get("dependency-groups", {}), place, ())
-    _refuse_sources(data, result, place)
-    return tuple(text for text in result if normalised(parse_requirement(text, place).name) != own)
-
-
-def _check_python(wanted: str | None, python: str, place: str) -> None:
-    from packaging.specifiers import InvalidSpecifier, SpecifierSet
-
-    if wanted is None:
-        return
-    try:
-        allowed = SpecifierSet(wanted).contains(python, prereleases=True)
-    except InvalidSpecifier:
-        raise AfenvError("E013", f"requires-python is {wanted!r}", place=place) from None
-    if not allowed:
-        raise AfenvError(
-            "E102", f"the project needs Python {wanted}; the environment has {python}", place=place
-        )
-
-
-def _refuse_sources(data: Mapping[str, Any], requirements: Sequence[str], place: str) -> None:
-    """Another source than the index would be passed over in silence: refuse it."""
-    sources = data.get("tool", {}).get("uv", {}).get("sources", {})
-    wanted = {normalised(parse_requirement(text, place).name) for text in requirements}
-    both = sorted(name for name in sources if normalised(name) in wanted)
-    if both:
-        raise AfenvError("E016", f"tool.uv.sources of {', '.join(both)} is not supported yet", place=place)
