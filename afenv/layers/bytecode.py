@@ -13,7 +13,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
-from types import TracebackType
 from typing import NamedTuple
 
 from afenv import canonical
@@ -65,9 +64,9 @@ def pyc_path(path: str, cache_tag: str) -> str:
 class Compiler:
     """Compiles packages with ``jobs`` processes, and keeps the results in the store.
 
-    ``identity`` and ``version`` (major and minor) are those of the interpreter that ``prepare`` gives;
-    it is asked for only when something is not in the cache. To be used as a context manager; any number
-    of threads may call :meth:`compile`.
+    ``identity`` and ``version`` are those of the interpreter that ``prepare`` gives;
+    it is asked for only when something is not in the cache. To be closed, or used as a context manager;
+    any number of threads may call :meth:`compile`.
     """
 
     def __init__(
@@ -93,9 +92,11 @@ class Compiler:
     def __enter__(self) -> Compiler:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the processes."""
         self._pool.shutdown(cancel_futures=True)
         for _ in range(self._jobs):
             server = self._idle.get()
@@ -108,6 +109,10 @@ class Compiler:
             if self._prepared is None:
                 self._prepared = self._prepare()
             return self._prepared
+
+    def cancel(self) -> None:
+        """Drop what is waiting; :meth:`compile` fails from then on."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def has(self, package: str) -> bool:
         """Whether the package is in the cache."""

@@ -42,17 +42,23 @@ class Interpreter:
     variables: Mapping[str, str]
 
 
+def minor_version(version: str) -> str:
+    """Major and minor of a version: ``3.11.2`` gives ``3.11``."""
+    return ".".join(version.split(".")[:2])
+
+
 def cache_tag(version: str) -> str:
-    """What stands in the names of the bytecode files of a Python, given as major and minor version."""
-    return "cpython-" + version.replace(".", "")
+    """What stands in the names of the bytecode files of a Python."""
+    return "cpython-" + minor_version(version).replace(".", "")
 
 
 def needed_debs(debs: Sequence[LockedDeb], version: str) -> list[LockedDeb]:
-    """The packages that Python ``version`` (major and minor) needs to compile; pure."""
+    """The packages that Python ``version`` needs to compile; pure."""
     found = []
+    minor = minor_version(version)
     for deb in debs:
         match = _NEEDED.match(deb.name)
-        if match and match["version"] in (None, version):
+        if match and match["version"] in (None, minor):
             found.append(deb)
     return sorted(found, key=lambda deb: deb.name)
 
@@ -67,7 +73,7 @@ def interpreter_id(debs: Sequence[LockedDeb], version: str) -> str:
 def prepare_interpreter(
     debs: Sequence[LockedDeb], paths: Mapping[str, Path], version: str, store: ContentStore
 ) -> Interpreter:
-    """Unpack Python ``version`` (major and minor) into the store, unless it is there, and try it.
+    """Unpack Python ``version`` into the store, unless it is there, and try it.
 
     ``paths`` leads from the sha256 of a package to its file. E404 if it cannot run on this host.
     """
@@ -80,8 +86,8 @@ def prepare_interpreter(
             store.save_key("interpreter", identity, {"tree": _tree_digest(folder)})
     interpreter = Interpreter(
         id=identity,
-        version=version,
-        command=_command(folder, version),
+        version=minor_version(version),
+        command=_command(folder, minor_version(version)),
         variables={
             "PYTHONHOME": str(folder / "usr"),
             "PYTHONHASHSEED": "0",

@@ -165,7 +165,12 @@ def _check_stored(content: memoryview, item: Item, path: str, place: str) -> Non
 def _bytecode(opened: OpenWheel, compiler: Compiler | None) -> Mapping[str, Pyc]:
     if compiler is None:
         return {}
-    return compiler.compile(f"{opened.wheel.file.sha256}:{opened.python.site_packages}", _sources(opened))
+    return compiler.compile(bytecode_name(opened.wheel, opened.python), _sources(opened))
+
+
+def bytecode_name(wheel: LockedWheel, python: LockedPython) -> str:
+    """What names the bytecode of a wheel in the compiler's cache."""
+    return f"wheel:{wheel.file.sha256}:{python.site_packages}"
 
 
 def _sources(opened: OpenWheel) -> Iterator[tuple[str, bytes]]:

@@ -1,0 +1,198 @@
+"""From the lock to layers in the content store: what is there already is used, the rest is written.
+
+A layer is found by the key of its inputs: packages, places, interpreter, assembly version, compressor.
+Names and URLs of the analysis are not among them, so analyses share layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from afenv import canonical
+from afenv.digest import sha256_bytes
+from afenv.documents.lock import ASSEMBLY_VERSION, LockedCode, LockedEnvironment
+from afenv.errors import AfenvError
+from afenv.layers.model import Layer, PlannedLayer
+from afenv.layers.plan import layer_source, plan_layers
+from afenv.layers.write_job import Files, Job, Lost, write_missing
+from afenv.settings import Settings
+from afenv.store.content import ContentStore
+
+COMPRESSION = ("isal", 1)  # name and level; a test holds it to what compresses, which is imported late
+
+
+def layer_key(
+    planned: PlannedLayer,
+    environment: LockedEnvironment,
+    *,
+    mtime: int,
+    lost: Lost,
+    interpreter: str | None,
+) -> str:
+    """The key of a layer: a digest of everything that its bytes depend on; pure.
+
+    ``mtime`` (seconds) matters for code alone; ``lost`` are the paths that wheels leave to others, by
+    package; ``interpreter`` is the identity of what compiles, None without bytecode.
+    """
+    value: dict[str, Any] = {
+        "assembly": ASSEMBLY_VERSION,
+        "compressor": list(COMPRESSION),
+        "kind": planned.kind,
+    }
+    if planned.kind == "debian":
+        value |= {"debs": [deb.file.sha256 for deb in planned.debs], "interpreter": interpreter}
+    elif planned.kind == "system":
+        value["debs"] = sorted(deb.file.sha256 for deb in environment.debs)
+    elif planned.kind == "pypi":
+        python = environment.python
+        assert python is not None, "the lock has wheels and no Python"
+        value |= {
+            "interpreter": interpreter,
+            "python": [python.version, python.executable, python.site_packages, python.scripts],
+            "wheels": [[wheel.name, wheel.file.sha256, wheel.requested] for wheel in planned.wheels],
+            "lost": {
+                wheel.name: sorted(lost[wheel.name]) for wheel in planned.wheels if lost.get(wheel.name)
+            },
+        }
+    else:
+        assert planned.code is not None
+        value |= {"into": planned.code.into, "mtime": mtime, "tree": planned.code.tree}
+    return sha256_bytes(canonical.compact(value))
+
+
+def write_layers(
+    environment: LockedEnvironment,
+    code: Sequence[LockedCode],
+    store: ContentStore,
+    settings: Settings,
+    *,
+    fetcher: Files,
+    folder: Path,
+    mtime: int,
+    quiet: bool = False,
+    warn: Callable[[str], object] | None = None,
+) -> list[Layer]:
+    """The layers of an environment, lowest first; those that the store lacks are written.
+
+    ``folder`` is that of the manifest, ``mtime`` the time of the code layers; ``warn`` hears what could
+    not be made of the system's files. What is written is on the disk after the store's next ``sync``.
+    Raises E301 to E304 (packages), E401 (two owners), E402, E403 (disk), E404 (interpreter), E405, and
+    what the fetcher raises.
+    """
+    planned = plan_layers(environment, code)
+    interpreter = _interpreter_identity(environment)
+    lost = _ownership(environment, store, fetcher)
+    keys = [layer_key(one, environment, mtime=mtime, lost=lost, interpreter=interpreter) for one in planned]
+    layers = [_known(store, key, one) for key, one in zip(keys, planned, strict=True)]
+    missing = [number for number, layer in enumerate(layers) if layer is None]
+    if missing:
+        job = Job(
+            environment=environment,
+            store=store,
+            settings=settings,
+            fetcher=fetcher,
+            folder=folder,
+            mtime=mtime,
+            lost=lost,
+            interpreter=interpreter,
+            quiet=quiet,
+            warn=warn,
+        )
+
+        def remember(number: int, layer: Layer) -> None:
+            layers[missing[number]] = layer
+            _remember(store, keys[missing[number]], layer)
+
+        write_missing([planned[number] for number in missing], job, remember)
+    found = [layer for layer in layers if layer is not None]
+    _check_debs(environment, planned, found, store)
+    return found
+
+
+def _interpreter_identity(environment: LockedEnvironment) -> str | None:
+    if not environment.bytecode or environment.python is None:
+        return None
+    from afenv.layers.interpreter import interpreter_id
+
+    return interpreter_id(environment.debs, environment.python.version)
+
+
+def _known(store: ContentStore, key: str, planned: PlannedLayer) -> Layer | None:
+    """The layer of that key, if its blob and its listing are in the store as they should be."""
+    value = store.load_key("layer", key)
+    try:
+        if (
+            value is not None
+            and store.trusted(value["digest"], value["size"])
+            and store.has(value["listing"])
+        ):
+            return Layer(**value, source=layer_source(planned))
+    except (TypeError, KeyError):
+        pass
+    return None
+
+
+def _remember(store: ContentStore, key: str, layer: Layer) -> None:
+    value = {"diff_id": layer.diff_id, "digest": layer.digest, "size": layer.size, "listing": layer.listing}
+    store.save_key("layer", key, value)
+
+
+def _ownership(environment: LockedEnvironment, store: ContentStore, fetcher: Files) -> Lost:
+    """Which paths each wheel leaves to another; from the store, or from the directories of all wheels."""
+    python = environment.python
+    if not environment.wheels or python is None:
+        return {}
+    wheels = [[wheel.name, wheel.file.sha256] for wheel in environment.wheels]
+    places = [python.version, python.executable, python.site_packages, python.scripts]
+    key = sha256_bytes(
+        canonical.compact(["owners", ASSEMBLY_VERSION, wheels, dict(environment.owners), places])
+    )
+    known = store.load_key("owners", key)
+    if isinstance(known, dict):
+        return {name: frozenset(paths) for name, paths in known.items()}
+    from afenv.layers.wheel import installed_paths, open_wheel
+    from afenv.layers.wheel_owners import plan_owners
+
+    files = [deb.file for deb in environment.debs] + [wheel.file for wheel in environment.wheels]
+    paths = fetcher.files(files, title="Downloading packages")[len(environment.debs) :]
+    installed = {
+        wheel.name: installed_paths(open_wheel(wheel, path, python, check=False))
+        for wheel, path in zip(environment.wheels, paths, strict=True)
+    }
+    lost = plan_owners(installed, environment.owners, python.site_packages.strip("/"))
+    store.save_key("owners", key, {name: sorted(paths) for name, paths in lost.items()})
+    return lost
+
+
+def _check_debs(
+    environment: LockedEnvironment,
+    planned: Sequence[PlannedLayer],
+    layers: Sequence[Layer],
+    store: ContentStore,
+) -> None:
+    """Two Debian packages must not own one path with different content, unless dpkg would decide so."""
+    if not environment.debs:
+        return
+    debian = [(p, layer) for p, layer in zip(planned, layers, strict=True) if p.kind == "debian"]
+    key = sha256_bytes(canonical.compact(["deb-owners", [layer.listing for _, layer in debian]]))
+    if store.load_key("deb-owners", key) is not None:
+        return
+    from afenv.layers.deb import deb_conflicts
+    from afenv.layers.listing import ListingEntry, read_listing
+
+    listings: dict[str, list[ListingEntry]] = {}
+    level: dict[str, int] = {}
+    for number, (one, layer) in enumerate(debian):
+        level |= {deb.name: number for deb in one.debs}
+        for entry in read_listing(store, layer.listing):
+            if entry.package:
+                listings.setdefault(entry.package, []).append(entry)
+    for item in deb_conflicts(listings, environment.debs):
+        if level[item.winner] < level[item.loser]:
+            raise AfenvError(
+                "E401",
+                f"{item.path} of {item.winner} would be hidden by that of {item.loser}, which it replaces",
+            )
+    store.save_key("deb-owners", key, True)
