@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -101,9 +102,12 @@ def test_cache(tmp_path: Path, store: ContentStore, monkeypatch: pytest.MonkeyPa
     assert find_manifest(tmp_path) == path
     checked: list[str] = []
     check = loading._valid_tree
-    monkeypatch.setattr(
-        loading, "_valid_tree", lambda data, place: checked.append(place) or check(data, place)
-    )
+
+    def record(data: bytes, place: str) -> dict[str, Any]:
+        checked.append(place)
+        return check(data, place)
+
+    monkeypatch.setattr(loading, "_valid_tree", record)
     first = load_manifest_cached(path, store)
     assert load_manifest_cached(path, store) == first == load_manifest(path)
     assert checked == [str(path), str(path)]  # the first time, and without the cache

@@ -115,9 +115,9 @@ ENVIRONMENT = Environment(
 )
 
 
-def _digest(folder: Path, environment: Environment, **changes: str) -> str:
-    values = {"name": "a", **changes}
-    return request_digest(AnalysisManifest(environments={"e": environment}, **values), "e", folder)
+def _digest(folder: Path, environment: Environment, name: str = "a", version: str = "0") -> str:
+    manifest = AnalysisManifest(name=name, version=version, environments={"e": environment})
+    return request_digest(manifest, "e", folder)
 
 
 @pytest.fixture
