@@ -95,12 +95,16 @@ def pyproject_requirements(
     _check_python(project.get("requires-python"), python, place)
     own = normalised(str(project.get("name", "")))
     result = list(_texts(project.get("dependencies", []), "project.dependencies", place))
-    for group in groups:
-        result += _group(group, groups_table, place, ())
     waiting = [normalised(extra) for extra in extras] + _own_extras(result, own, place)
     result += _of_extras(waiting, optional, own, place)
+    for group in groups:
+        grouped = _group(group, groups_table, place, ())
+        result += grouped + _of_extras(_own_extras(grouped, own, place), optional, own, place)
     _refuse_sources(data, result, place)
-    return tuple(text for text in result if normalised(parse_requirement(text, place).name) != own)
+    others = (
+        text for text in dict.fromkeys(result) if normalised(parse_requirement(text, place).name) != own
+    )
+    return tuple(others)
 
 
 def _own_extras(requirements: Sequence[str], own: str, place: str) -> list[str]:
