@@ -38,8 +38,6 @@ class Partial:
         self._hash = hashlib.sha256()
         self.size = 0
         self.highest = 0
-        if os.fstat(descriptor).st_size > file.size:
-            os.ftruncate(descriptor, 0)
         while data := os.read(descriptor, CHUNK):
             self._count(data)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import signal
@@ -17,6 +18,7 @@ import pytest
 from afenv.documents.lock import LockedFile
 from afenv.errors import AfenvError
 from afenv.settings import Settings
+from afenv.store import marks
 from afenv.store.content import ContentStore
 from afenv.store.fetch import Fetcher
 from afenv.store.transport import Patience
@@ -54,7 +56,7 @@ def test_file_comes_once_and_is_then_taken_from_the_store(fetcher, http_server, 
     assert fetcher.file(file) == path
     assert http_server.count("/a.whl") == 1
     assert leftovers(store) == []
-    assert store.trusted(file.digest, file.size)
+    assert marks.is_marked(file.digest, path.stat())  # so that nobody has to hash it again
 
 
 def test_empty_file(fetcher, http_server):
@@ -218,6 +220,7 @@ def test_wrong_size_is_e302_and_nothing_is_kept(fetcher, http_server, store, con
     with pytest.raises(AfenvError) as caught:
         fetcher.file(file)
     assert (caught.value.code, caught.value.exit_status) == ("E302", 5)
+    assert ("the source has" in str(caught.value)) == lengths  # known before a byte is read
     assert nothing_kept(store)
 
 
@@ -273,6 +276,12 @@ def test_credentials_do_not_follow_to_another_host(fetcher, http_server, other_h
     assert fetcher.file(record).read_bytes() == CONTENT
     assert http_server.requests[0][1]["authorization"].startswith("Basic ")
     assert "authorization" not in other_http_server.requests[0][1]
+
+
+def test_cookies_are_not_kept(fetcher, http_server, fault):
+    fetcher.get(http_server.put("/a", b"", fault.status(200, Set_Cookie="a=b")))
+    fetcher.get(http_server.put("/b", b""))
+    assert "cookie" not in http_server.requests[1][1]
 
 
 def test_secrets_are_not_shown(fetcher, http_server):
@@ -354,6 +363,24 @@ def test_two_threads_want_the_same_file(store, settings, http_server, fault):
     assert results == [CONTENT] * 4
     assert http_server.count("/a") == 1
     assert leftovers(store) == []
+
+
+def test_partial_file_that_another_process_moves_away_is_not_used(fetcher, http_server, store, monkeypatch):
+    file = http_server.file("/a", CONTENT)
+    path = store.temporary_folder() / f"part-{file.sha256}"
+    original = fcntl.flock
+    moved: list[bool] = []
+
+    def flock(descriptor: int, operation: int) -> None:
+        if path.exists() and not moved:  # between opening and locking
+            moved.append(True)
+            path.rename(path.with_name("moved"))
+        original(descriptor, operation)
+
+    monkeypatch.setattr("afenv.store.partial.fcntl.flock", flock)
+    assert fetcher.file(file).read_bytes() == CONTENT
+    assert (path.with_name("moved")).stat().st_size == 0
+    assert moved
 
 
 def test_full_disk_ends_the_download_and_keeps_no_part(fetcher, http_server, store, monkeypatch):
