@@ -18,6 +18,7 @@ import tarfile
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +75,11 @@ def tar_of(members: Iterable[Member]) -> bytes:
 
 def gzip_of(data: bytes, members: int = 1) -> bytes:
     """``data`` as a gzip file of so many members (RFC 1952, 2.2)."""
-    step = max(1, -(-len(data) // members))
+    cuts = [len(data) * count // members for count in range(members + 1)]
     parts = []
-    for start in range(0, len(data), step):
+    for start, end in pairwise(cuts):
         piece = zlib.compressobj(6, zlib.DEFLATED, 31)
-        parts.append(piece.compress(data[start : start + step]) + piece.flush())
+        parts.append(piece.compress(data[start:end]) + piece.flush())
     return b"".join(parts)
 
 
@@ -134,7 +135,7 @@ class BuilderContract:
 
     builder: Builder
     target: str
-    options: Mapping[str, Any] = {}  # noqa: RUF012 - overridden as a whole
+    options: Mapping[str, Any] = {}
 
     def _build(self, store: ContentStore, path: Path) -> tuple[Image, Any]:
         image = make_image(store)

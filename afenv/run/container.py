@@ -8,6 +8,7 @@ through.
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,6 @@ from afenv.store.content import ContentStore
 
 HOME = "/run/home"
 SELINUX = Path("/sys/fs/selinux/enforce")
-DOCKER_INITS = ("docker-init", "tini-static")
 PODMAN_INITS = ("/usr/libexec/podman/catatonit", "/usr/lib/podman/catatonit", "/usr/bin/catatonit")
 
 __all__ = ["Mount", "RunPlan", "find_runtime", "plan_run", "run_image"]
@@ -105,8 +105,7 @@ def _options(
     if interactive:
         options.append("--tty")
     options += _identity(engine)
-    if _has_init(engine):
-        options.append("--init")  # else a command that is process 1 would not end on SIGTERM
+    options += _init(engine)
     if SELINUX.exists():
         options += ["--security-opt", "label=disable"]
     options += ["--tmpfs", f"{HOME}:rw,exec,mode=1777"]
@@ -148,12 +147,14 @@ def _limits() -> list[str]:
     return options
 
 
-def _has_init(engine: Engine) -> bool:
-    import shutil
-
+def _init(engine: Engine) -> list[str]:
+    """Options for a small process 1, if there is one; without it SIGTERM does not end every command."""
     if engine.name == "docker":
-        return shutil.which("docker-init") is not None
-    return any(Path(path).exists() for path in PODMAN_INITS)
+        return ["--init"] if shutil.which("docker-init") else []
+    if any(Path(path).exists() for path in PODMAN_INITS):
+        return ["--init"]
+    tini = shutil.which("tini-static")  # it runs in any image
+    return ["--init", "--init-path", tini] if tini else []
 
 
 def run_image(plan: RunPlan) -> int:
