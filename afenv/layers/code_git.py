@@ -28,7 +28,7 @@ REMOTE_HEAD = "refs/afenv/HEAD"
 _REFSPECS = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*", f"+HEAD:{REMOTE_HEAD}"]
 _SCP = re.compile(r"[^/:]+@[^/:]+:")  # user@host:path
 _UNREACHABLE = re.compile(
-    r"resolve|connect|timed? ?out|unreachable|network|ssl|tls|certificate|eof|reset|socket|http error: 5",
+    r"resolve|connect|timed? ?out|unreachable|network|ssl|tls|certificate|eof|reset|socket|status code: 5",
     re.IGNORECASE,
 )
 _OBJECT = re.compile(r"[0-9a-f]{40}\Z")
@@ -105,6 +105,8 @@ def _fetch(repository: pygit2.Repository, url: str, refspecs: list[str]) -> None
 
 def _refused(error: Exception, url: str) -> AfenvError:
     text = str(error).strip("'\"") or type(error).__name__
+    if "No space left" in text:
+        return AfenvError("E402", f"git: {text}", place=without_credentials(url))
     code = "E201" if not is_local(url) and _UNREACHABLE.search(text) else "E110"
     return AfenvError(code, f"git: {without_credentials(text)}", place=without_credentials(url))
 

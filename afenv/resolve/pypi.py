@@ -34,7 +34,7 @@ from afenv.resolve.pypi_sizes import sizes_of
 from afenv.resolve.pypi_target import Target, target_of
 from afenv.resolve.pypi_uv import compile_arguments, ignores_upload_times, run_uv
 from afenv.settings import Settings
-from afenv.store.content import ContentStore
+from afenv.store.content import ContentStore, write_error
 
 _PIN = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^]]*\])?\s*(?:==|@)\s*\S+")
 
@@ -89,7 +89,7 @@ def resolve_pypi(
             for wheel in locked
             if wheel.name not in {normalised(name) for name in update or ()}
         ]
-        solver = _Solver(target=target, as_of=as_of, settings=settings, folder=folder, warn=warn)
+        solver = _Solver(target=target, as_of=as_of, settings=settings, store=store, folder=folder, warn=warn)
         chosen, dependencies, requested = solver.solve(wanted, keep)
     sizes = sizes_of(chosen, store, settings)
     names = {wheel.name for wheel in chosen}
@@ -165,6 +165,7 @@ class _Solver:
     target: Target
     as_of: datetime
     settings: Settings
+    store: ContentStore
     folder: Path
     warn: Callable[[str], None]
 
@@ -172,15 +173,20 @@ class _Solver:
         self, wanted: Wanted, keep: Sequence[tuple[str, str]]
     ) -> tuple[tuple[ChosenWheel, ...], dict[str, tuple[str, ...]], frozenset[str]]:
         """The wheels, their dependencies by name, and the names that were asked for."""
-        with tempfile.TemporaryDirectory(prefix="afenv-pypi-") as name:
-            work = Path(name)
-            inputs = [str(wanted.file)] if wanted.file is not None else []
-            if wanted.requirements:
-                (work / "manifest.in").write_text("\n".join(wanted.requirements) + "\n", encoding="utf-8")
-                inputs.append(str(work / "manifest.in"))
-            data, chosen = self._versions(wanted, inputs, keep, work / "pylock.toml")
-            by_url = any("archive" in package for package in data.get("packages", ()))
-            dependencies, requested = edges(self._edges(wanted, inputs, chosen, by_url, work / "edges.txt"))
+        try:
+            with tempfile.TemporaryDirectory(prefix="pypi-", dir=self.store.temporary_folder()) as name:
+                work = Path(name)
+                inputs = [str(wanted.file.absolute())] if wanted.file is not None else []
+                if wanted.requirements:
+                    (work / "manifest.in").write_text("\n".join(wanted.requirements) + "\n", encoding="utf-8")
+                    inputs.append(str(work / "manifest.in"))
+                data, chosen = self._versions(wanted, inputs, keep, work / "pylock.toml")
+                by_url = any("archive" in package for package in data.get("packages", ()))
+                dependencies, requested = edges(
+                    self._edges(wanted, inputs, chosen, by_url, work / "edges.txt")
+                )
+        except OSError as error:
+            raise write_error(error, self.store.folder) from error
         if set(dependencies) != {wheel.name for wheel in chosen}:
             raise AfenvError("E120", "uv gave two answers to one question", place=wanted.place)
         return chosen, dependencies, requested

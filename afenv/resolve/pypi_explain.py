@@ -80,6 +80,10 @@ def explain(stderr: str, as_of: str, *, offline: bool, place: str | None = None)
     def error(code: str, message: str, remedy: str | None = None) -> AfenvError:
         return AfenvError(code, message, place=place, remedy=remedy)
 
+    if "os error 28" in text or "os error 122" in text:  # ENOSPC, EDQUOT
+        return error("E402", f"uv: {text}")
+    if re.search(r"cache.*os error (?:13|30)", text):  # EACCES, EROFS
+        return error("E403", f"uv: {text}")
     if offline and re.search("n(?:o|')t found in the cache|network was disabled", f"{text} {joined}"):
         return error("E203", f"the cache lacks what the PyPI packages need: {text}")
     if "missing an upload date" in stderr and ("no version" in text or "is available" in text):

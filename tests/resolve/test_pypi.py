@@ -585,3 +585,18 @@ def test_arguments_follow_from_the_target_and_the_time(tmp_path: Path) -> None:
     ):
         assert part in text
     assert "--refresh" not in text
+
+
+def test_a_folder_may_be_relative(
+    index: Index, resolve: Resolve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index.add("beta", "1.0")
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "requirements.txt").write_text("beta\n")
+    monkeypatch.chdir(tmp_path)
+    settings = Settings(cache_folder=tmp_path / "cache")
+    found = resolve_pypi(
+        PypiSection(file="requirements.txt"), Path("work"), PYTHON, (2, 36), "linux/amd64", AS_OF,
+        settings=settings, store=ContentStore(settings.cache_folder),
+    )  # fmt: skip
+    assert versions(found) == {"beta": "1.0"}

@@ -174,6 +174,8 @@ def test_reports_become_one_paragraph() -> None:
             "error: Failed to fetch\n  cause: HTTP status server error (503 X) for url",
         ),
         ("E120", "error: something new"),
+        ("E402", "error: Failed to write\n  cause: No space left on device (os error 28)"),
+        ("E403", "error: Failed to initialize cache at `/x`\n  cause: Permission denied (os error 13)"),
         ("E120", ""),
         ("E102", "error: x\n  cause: Because a depends on b<1 and b>2, your requirements are unsatisfiable."),
     ],
