@@ -19,6 +19,11 @@ from afenv.documents.manifest import AnalysisManifest, Environment
 from afenv.errors import AfenvError, Problem
 from afenv.workflow.project import Project
 
+# Libraries that every manylinux wheel may expect of its host (PEP 600 and auditwheel's policy) and that a
+# Debian base with Python alone lacks. Those of X11 and OpenGL, which the policy names too, are left to the
+# manifest.
+MANYLINUX_LIBRARIES = ("libstdc++6",)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Locking:
@@ -204,8 +209,12 @@ def _resolve(
 
     if environment.debian is None:
         raise AfenvError("E016", "an environment without a Debian base is not supported yet")
+    pypi = environment.pypi
+    base = environment.debian
+    if pypi is not None:
+        base = replace(base, packages=(*base.packages, *MANYLINUX_LIBRARIES))
     debian = resolve_debian(
-        environment.debian,
+        base,
         environment.platform,
         as_of,
         Fetcher(project.store, project.settings, quiet=project.quiet),
@@ -214,7 +223,6 @@ def _resolve(
         update=update or None,
     )
     python = locked_python(debian.debs)
-    pypi = environment.pypi
     wheels: tuple[LockedWheel, ...] = ()
     if pypi is not None:
         if python is None:
