@@ -116,7 +116,7 @@ class _Reader:
                 "E101",
                 message,
                 place=url,
-                remedy="Check the name (such as bookworm); for a suite that was archived, lock as of an earlier time.",
+                remedy="Check the name, such as bookworm; if it was archived, lock as of an earlier time.",
             ) from error
 
     def _check(self, data: bytes, place: str) -> Release:

@@ -161,14 +161,14 @@ class Candidates:
                 yield found
 
 
-def _precedence(versions: tuple[Candidate, ...]) -> tuple[bool, int, tuple[int, ...]]:
-    """Of several providers: essential ones, then by priority, then the last by name."""
+def _precedence(versions: tuple[Candidate, ...]) -> tuple[bool, int, str]:
+    """Of several providers: essential ones, then by priority, then by name."""
     control = versions[0].deb.control
     priority = control.get("Priority", "")
     return (
         control.get("Essential") != "yes",
         _PRIORITIES.index(priority) if priority in _PRIORITIES else len(_PRIORITIES),
-        tuple(-ord(character) for character in versions[0].name) + (1,),
+        versions[0].name,
     )
 
 

@@ -62,8 +62,9 @@ def resolve_debian(
         for archive in archives_of(base.suite)
     )
     before = {deb.name: deb for deb in locked if deb.architecture in (architecture, "all")}
-    chosen = _choose(Candidates(archives, architecture, before, update or ()), base)
-    requested = set(base.packages)
+    candidates = Candidates(archives, architecture, before, update or ())
+    chosen = _choose(candidates, base)
+    requested = set(_named(candidates, base.packages))
     debs = tuple(replace(found.deb, requested=found.name in requested) for found in chosen)
     return DebianResult(tuple(archive.locked for archive in archives), debs)
 
@@ -87,7 +88,16 @@ def _choose(candidates: Candidates, base: DebianBase) -> list[Candidate]:
     return list(found.values())
 
 
+def _named(candidates: Candidates, packages: Sequence[str]) -> list[str]:
+    """The packages that names stand for: a virtual package that one package provides stands for that one."""
+    named = []
+    for name in packages:
+        providers = [] if candidates.exists(name) else candidates.providers(name)
+        named.append(providers[0] if len(providers) == 1 else name)
+    return named
+
+
 def roots_of(candidates: Candidates, packages: Sequence[str]) -> list[str]:
     """The names that the search starts from, each once: those asked for, then those of every system."""
     also = [name for name in ALSO_WANTED if candidates.exists(name)]
-    return list(dict.fromkeys([*sorted(packages), *candidates.essential(), *also]))
+    return list(dict.fromkeys([*sorted(_named(candidates, packages)), *candidates.essential(), *also]))

@@ -7,14 +7,8 @@ from functools import lru_cache
 from typing import Any
 
 _PART = re.compile(r"(\D*)(\d*)")
-_VALID = re.compile(r"(?:\d+:)?[0-9A-Za-z.+~:_-]+\Z")
 
 VersionKey = tuple[Any, ...]
-
-
-def is_version(text: str) -> bool:
-    """Whether ``text`` has the form of a version: an optional epoch, then upstream's version and a revision."""
-    return bool(_VALID.match(text))
 
 
 def _weight(character: str) -> int:
