@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import afenv
 from afenv.documents.from_tree import manifest_from_tree
@@ -20,7 +20,16 @@ from afenv.specs import specs_folder
 
 if TYPE_CHECKING:
     from afenv.documents.yaml_tree import Document
-    from afenv.store.content import ContentStore
+
+
+class KeyStore(Protocol):
+    """Where checked manifests are kept: the part of the content store that is needed here."""
+
+    def load_key(self, kind: str, key: str) -> Any | None:
+        """What was saved under a key; None if there is nothing."""
+
+    def save_key(self, kind: str, key: str, value: Any) -> None:
+        """Remember a JSON value under a key."""
 
 
 def find_manifest(folder: Path) -> Path:
@@ -101,7 +110,7 @@ def load_manifest(path: Path) -> AnalysisManifest:
     return parse_manifest(_read(path), str(path))
 
 
-def load_manifest_cached(path: Path, store: ContentStore) -> AnalysisManifest:
+def load_manifest_cached(path: Path, store: KeyStore) -> AnalysisManifest:
     """As :func:`load_manifest`, but a manifest that was valid before is not checked again.
 
     The checked tree is kept in the store under the digest of the file's bytes, of the schema and of

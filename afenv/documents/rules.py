@@ -116,14 +116,16 @@ class _Rules:
     def steps(self) -> Iterator[Problem]:
         """Steps refer to environments, data, steps and outputs that exist, and not in a circle."""
         environments = list(_mapping(self.tree.get("environments")))
-        data = {item.get("name") for _, item in _mappings(self.tree.get("data"))}
+        data = {
+            item["name"] for _, item in _mappings(self.tree.get("data")) if isinstance(item.get("name"), str)
+        }
         steps = {
             item["name"]: item
             for _, item in _mappings(self.tree.get("steps"))
             if isinstance(item.get("name"), str)
         }
         outputs = {f"{name}.{key}" for name, item in steps.items() for key in _mapping(item.get("outputs"))}
-        readable = sorted({name for name in data if isinstance(name, str)} | outputs)
+        readable = sorted(data | outputs)
         for index, step in _mappings(self.tree.get("steps")):
             here: DocumentPath = ("steps", index)
             environment = step.get("environment", "default")
