@@ -45,6 +45,9 @@ def write_error(error: OSError, path: Path) -> AfenvError:
         return AfenvError("E402", "no space left on the device", place=str(path))
     if error.errno == errno.EFBIG:
         return AfenvError("E402", "the file would be larger than this process may write", place=str(path))
+    if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):  # such as Lustre without -o flock
+        remedy = "Set AFENV_CACHE_DIR to a folder on another file system."
+        return AfenvError("E403", "the file system has no file locks", place=str(path), remedy=remedy)
     return AfenvError("E403", f"cannot write: {error.strerror}", place=str(path))
 
 
@@ -326,39 +329,39 @@ class ContentStore:
     @contextlib.contextmanager
     def lock(self, name: str) -> Iterator[None]:
         """Hold the lock of that name among all processes that share the store."""
-        with self._open_lock(name) as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with self._locked(name, fcntl.LOCK_EX):
             yield
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
         """Tell others that blobs of this store are needed, so that none is removed; may be nested."""
-        try:
-            file = self._open_lock("in-use")
-        except AfenvError:  # a store that may only be read
-            yield
-            return
-        with file:
-            fcntl.flock(file, fcntl.LOCK_SH)
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(AfenvError):  # nobody can remove a thing where nobody can lock
+                stack.enter_context(self._locked("in-use", fcntl.LOCK_SH))
             yield
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
         """Have the store alone, to remove things; E407 if it is in use."""
-        with self._open_lock("in-use") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise AfenvError("E407", "the cache is in use", place=str(self.folder)) from None
+        with self._locked("in-use", fcntl.LOCK_EX | fcntl.LOCK_NB):
             yield
 
-    def _open_lock(self, name: str) -> BinaryIO:
-        folder = self.folder / "locks"
+    @contextlib.contextmanager
+    def _locked(self, name: str, operation: int) -> Iterator[None]:
+        path = self.folder / "locks" / name
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            return (folder / name).open("ab")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("ab")
         except OSError as error:
-            raise write_error(error, folder) from error
+            raise write_error(error, path) from error
+        with file:
+            try:
+                fcntl.flock(file, operation)
+            except BlockingIOError:
+                raise AfenvError("E407", "the cache is in use", place=str(self.folder)) from None
+            except OSError as error:
+                raise write_error(error, path) from error
+            yield
 
 
 def _identity(status: os.stat_result) -> tuple[int, int, int]:

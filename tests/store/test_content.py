@@ -450,6 +450,20 @@ def test_store_in_use_is_not_had_alone(store):
         pass
 
 
+def test_file_system_without_locks(store, monkeypatch):
+    def fail(*arguments: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(content.fcntl, "flock", fail)
+    with store.in_use():  # nothing can be removed there, so nothing has to be held
+        digest = store.put(DATA)
+    assert store.trusted(digest)
+    for hold in (store.lock("name"), store.exclusive()):
+        with pytest.raises(AfenvError, match="no file locks") as caught, hold:
+            pass
+        assert code(caught) == "E403"
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of 2 MB."""
