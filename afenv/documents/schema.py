@@ -2,7 +2,7 @@
 
 The schema is the norm; this module only turns its verdict into problems with a code, a position and a
 message. Three keywords of our own help: ``x-expected`` is what a message says was expected,
-``x-since`` and ``x-key`` are for the reference page.
+``x-support`` and ``x-key`` are for the reference page.
 """
 
 from __future__ import annotations

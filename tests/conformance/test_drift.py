@@ -109,3 +109,15 @@ def test_manifest_is_closed() -> None:
 def test_lock_is_open_at_the_top_and_in_environments_only() -> None:
     opened = {name for name, entry in _objects(LOCK) if "additionalProperties" not in entry}
     assert opened == {"the top", "environment"}
+
+
+def test_the_schema_says_what_is_not_supported_yet() -> None:
+    said = {
+        name: {key for key, value in entry["properties"].items() if "x-support" in value}
+        for name, entry in _objects(MANIFEST)
+    }
+    assert {name: keys for name, keys in said.items() if keys} == {
+        "the top": {"data", "steps"},
+        "environment": set(KEPT_SECTIONS),
+        "base": {"oci", "conda"},
+    }
