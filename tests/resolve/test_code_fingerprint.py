@@ -72,6 +72,11 @@ def test_every_change_shows(folder: Path) -> None:
     assert changed()
     commit(folder)
     assert changed(), "a commit alone"
+    repository = pygit2.Repository(str(folder))
+    repository.branches.local.create("other", repository.head.peel(pygit2.Commit))
+    assert not changed()
+    repository.set_head("refs/heads/other")
+    assert changed()
     (folder / ".gitignore").write_text("*.root")
     assert changed()
     (folder / "sub" / "deep").mkdir()

@@ -126,6 +126,7 @@ def index(monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
                 status = 404
             self.send_response(status)
             self.send_header("Content-Type", kind)
+            self.send_header("Cache-Control", "max-age=600")  # as the public index does
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             if self.command == "GET":
@@ -537,6 +538,9 @@ def test_a_pylock_is_taken_as_it_is(
     assert native.file.urls == (index.file_url(f"native-1.0-{LINUX.format(36)}.whl"),)
     assert (beta.dependencies, beta.requested, native.requested) == (("native",), True, False)
     assert beta.file.size == len(index.files["beta-1.0-py3-none-any.whl"])
+    lock_file = tmp_path / "pylock.toml"
+    lock_file.write_text(lock_file.read_text().replace("http://", "http://user:secret@"))
+    assert resolve(section=section) == (beta, native), "without the credentials"
     assert "delta" in versions(resolve(section=replace(section, extras=("more",))))
     named = resolve(section=replace(section, dependencies=("native>=1",)))
     assert [wheel.requested for wheel in named] == [True, True]
