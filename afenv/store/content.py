@@ -21,7 +21,6 @@ survived; nothing depends on the order in which the disk wrote them.
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import json
@@ -36,76 +35,11 @@ from afenv import canonical
 from afenv.digest import hex_of
 from afenv.errors import AfenvError
 from afenv.store import marks
+from afenv.store.failures import write_error
 from afenv.store.placing import place
+from afenv.store.writing import BlobWriter
 
-
-def write_error(error: OSError, path: Path) -> AfenvError:
-    """The error that a user sees when ``path`` could not be written."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return AfenvError("E402", "no space left on the device", place=str(path))
-    if error.errno == errno.EFBIG:
-        return AfenvError("E402", "the file would be larger than this process may write", place=str(path))
-    if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):  # such as Lustre without -o flock
-        remedy = "Set AFENV_CACHE_DIR to a folder on another file system."
-        return AfenvError("E403", "the file system has no file locks", place=str(path), remedy=remedy)
-    return AfenvError("E403", f"cannot write: {error.strerror}", place=str(path))
-
-
-class BlobWriter:
-    """A blob being written. :meth:`commit` makes it appear in the store; leaving without it drops it."""
-
-    def __init__(self, store: ContentStore, *, durable: bool = True) -> None:
-        self._store = store
-        self._durable = durable
-        self._hash = hashlib.sha256()
-        self.size = 0
-        self._path = store.temporary_folder() / f"blob-{os.urandom(8).hex()}"
-        try:
-            self._file: BinaryIO = self._path.open("xb", buffering=0)
-        except OSError as error:
-            raise write_error(error, self._path) from error
-
-    def write(self, data: bytes | bytearray | memoryview) -> int:
-        """Append ``data``; E402 if the disk is full."""
-        view = memoryview(data).cast("B")
-        self._hash.update(view)
-        count = len(view)
-        self.size += count
-        try:
-            while view:
-                view = view[self._file.write(view) :]
-        except OSError as error:
-            raise write_error(error, self._path) from error
-        return count
-
-    def digest(self) -> str:
-        """The digest of what was written so far."""
-        return "sha256:" + self._hash.hexdigest()
-
-    def commit(self, digest: str | None = None, size: int | None = None) -> str:
-        """Put the blob into the store and return its digest.
-
-        With ``digest`` or ``size``, the content must have them: else E301 or E302, and nothing is kept.
-        """
-        found = self.digest()
-        if size is not None and size != self.size:
-            raise AfenvError("E302", f"expected {size} bytes, found {self.size}")
-        if digest is not None and digest != found:
-            raise AfenvError("E301", f"expected {digest}, found {found}")
-        try:
-            if self._durable:
-                os.fsync(self._file.fileno())
-            self._file.close()
-        except OSError as error:
-            raise write_error(error, self._path) from error
-        self._store.adopt(self._path, found, self.size, synced=self._durable)
-        return found
-
-    def discard(self) -> None:
-        """Drop what was written, unless it was committed."""
-        with contextlib.suppress(OSError):
-            self._file.close()
-            self._path.unlink(missing_ok=True)
+__all__ = ["BlobWriter", "ContentStore", "write_error"]
 
 
 class ContentStore:
