@@ -84,6 +84,18 @@ def test_every_change_shows(folder: Path) -> None:
     assert changed()
 
 
+def test_a_detached_head_that_moves_shows(folder: Path) -> None:
+    commit(folder)
+    commit(folder)
+    repository = pygit2.Repository(str(folder))
+    second = repository.head.peel(pygit2.Commit)
+    found = set()
+    for identity in (second.id, second.parent_ids[0]):
+        repository.set_head(identity)
+        found.add(quick_fingerprint(folder))
+    assert len(found) == 2
+
+
 def test_what_is_exempt_or_pruned_does_not_show(folder: Path) -> None:
     before = quick_fingerprint(folder, frozenset({b"sub"}))
     (folder / "afenv.lock").write_text("{}")
