@@ -116,9 +116,9 @@ def _entry(tar: tarfile.TarFile, member: tarfile.TarInfo, path: str, contents: b
 
 
 def _normal(name: str) -> str:
-    if name.startswith(("/", "./")) or "//" in name or name.endswith("/"):
+    if name[:1] in (".", "/") or name.endswith("/") or "//" in name or "/." in name:
         return "/".join(part for part in name.split("/") if part not in ("", "."))
-    return "" if name == "." else name
+    return name
 
 
 def read_layer(stream: BinaryIO, *, contents: bool = True, keep: Keep = lambda _: False) -> LayerFiles:
@@ -153,7 +153,7 @@ def _take(
         if target in found.entries:
             found.entries[path] = replace(found.entries[target], path=path)
         else:
-            found.links[path] = target
+            found.links[path] = found.links.get(target, target)
     else:
         found.links.pop(path, None)
         found.entries[path] = _entry(tar, member, path, contents, keep)
@@ -169,7 +169,7 @@ def lay(below: dict[str, Entry], layer: LayerFiles) -> None:
     """Lay ``layer`` on the tree ``below``, in place."""
     links = {}
     for path, target in layer.links.items():
-        entry = layer.entries.get(target) or below.get(target)
+        entry = below.get(target) or layer.entries.get(target)
         if entry is None:
             raise AfenvError("E510", f"{path} is a hard link to {target}, which does not exist")
         links[path] = replace(entry, path=path)

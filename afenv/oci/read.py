@@ -52,6 +52,8 @@ def _read_small(file: BinaryIO, place: Path) -> bytes:
 
 
 def _read_checked(blobs: Blobs, descriptor: Any, place: Path) -> bytes:
+    if not PATTERN.match(descriptor["digest"]):
+        raise AfenvError("E510", f"{descriptor['digest']!r} is not a sha256 digest", place=str(place))
     data = _read_small(blobs.open(descriptor["digest"]), place)
     if sha256_bytes(data) != descriptor["digest"]:
         raise AfenvError(

@@ -1,0 +1,40 @@
+"""Finding builders and registries through entry points."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from afenv.errors import AfenvError
+from afenv.oci.builders import find_builder
+from afenv.oci.registries import find_registry
+
+
+@pytest.mark.parametrize("target", ["oci", "oci-archive", "docker"])
+def test_the_built_in_builder_is_found(target):
+    assert type(find_builder(target)).__name__ == "OciBuilder"
+
+
+def test_a_target_that_nobody_builds():
+    with pytest.raises(AfenvError, match="no builder makes 'tape'; builders installed: oci") as caught:
+        find_builder("tape")
+    assert caught.value.code == "E030"
+
+
+def test_the_registry_client_is_found():
+    assert type(find_registry()).__name__ == "RegistryClient"
+    with pytest.raises(AfenvError) as caught:
+        find_registry("carrier-pigeon")
+    assert caught.value.code == "E030"
+
+
+def test_the_core_loads_no_plugin_by_itself():
+    code = (
+        "import sys, afenv.oci.image, afenv.oci.layout, afenv.oci.builders, afenv.oci.registries\n"
+        "heavy = ('afenv_', 'requests', 'importlib.metadata')\n"
+        "print([name for name in sys.modules if name.startswith(heavy)])"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
