@@ -136,7 +136,7 @@ def init(folder: Path, force: bool = False) -> Path:
     path = folder / FILE_NAME
     if not force and path.exists():
         remedy = "Edit it, or move it away; `afenv init --stdout` prints a draft and writes nothing."
-        raise AfenvError("E032", f"there is a {FILE_NAME} already", place=str(path), remedy=remedy)
+        raise AfenvError("E032", f"{FILE_NAME} exists already", place=str(path), remedy=remedy)
     text = draft_manifest(folder)
     temporary = path.with_name(f".{FILE_NAME}-{os.getpid()}")
     try:
