@@ -176,13 +176,11 @@ class LayerWriter:
             by = f" ({' and '.join(owners)})" if owners else ""
             raise AfenvError("E401", f"{path} would be written twice with different content{by}")
         parent, _, name = path.rpartition("/")
-        if name in ("", ".", "..") or "\0" in path:
+        if name in ("", ".", "..") or path[0] == "/" or "\0" in path:
             raise AfenvError("E304", f"{path!r} is not a path that a layer may hold")
         if parent not in self._folders:
             if parent in self._entries:
                 raise AfenvError("E401", f"{path} would lie inside {parent}, which is not a folder")
-            if not parent:  # pragma: no cover - the root is always known
-                raise AssertionError
             self._enter(parent, ListingEntry(parent, "d", 0o755))
             self._folders[parent] = False
             self._header(parent + "/", 0o755, tar_header.FOLDER)
@@ -241,6 +239,3 @@ class LayerWriter:
 
 def _content(entry: ListingEntry) -> tuple[Kind, int, int | None, str]:
     return entry.kind, entry.size, entry.crc32, entry.target
-
-
-__all__ = ["MODE_MASK", "Blob", "LayerWriter", "WrittenLayer"]
