@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from afenv.documents.lock import Lock, LockedEnvironment, LockedFile, LockedWheel
+from afenv.documents.lock import Lock, LockedDeb, LockedEnvironment, LockedFile, LockedWheel
 from afenv.documents.lockfile import dump_lock, environment_json, parse_lock, read_lock, write_lock
 from afenv.documents.manifest import AnalysisManifest, DebianBase, Environment, PypiSection
 from afenv.documents.request import request_digest
@@ -39,6 +39,17 @@ def test_packages_are_sorted_by_name_then_version() -> None:
         "2",
         "1",
     ]
+
+
+def test_debian_packages_are_sorted_too() -> None:
+    file = LockedFile(urls=("https://example.org/a.deb",), size=1, sha256="0" * 64)
+    debs = [
+        LockedDeb(name=name, version=version, architecture="all", source="a", file=file)
+        for name, version in (("b", "1"), ("a", "2"), ("a", "1"))
+    ]
+    environment = replace(_lock().environments["default"], debs=tuple(debs))
+    written = environment_json(environment)["debs"]
+    assert [(deb["name"], deb["version"]) for deb in written] == [("a", "1"), ("a", "2"), ("b", "1")]
 
 
 def test_defaults_are_left_out() -> None:
