@@ -105,9 +105,7 @@ def _directory(data: memoryview, place: str) -> tuple[int, int, int]:
     _, disk, first_disk, here, count, size, start, _ = _END.unpack_from(data, at)
     limit = at
     locator = at - _END64_LOCATOR.size
-    if 0xFFFF in (here, count) or 0xFFFFFFFF in (size, start):
-        if locator < 0 or bytes(data[locator : locator + 4]) != b"PK\6\7":
-            raise AfenvError("E303", "the zip directory is damaged", place=place)
+    if locator >= 0 and bytes(data[locator : locator + 4]) == b"PK\6\7":
         _, _, limit, _ = _END64_LOCATOR.unpack_from(data, locator)
         signature, _, _, _, disk, first_disk, here, count, size, start = _END64.unpack_from(data, limit)
         if signature != b"PK\6\6":
