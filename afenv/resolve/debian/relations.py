@@ -11,7 +11,7 @@ from afenv.resolve.debian.version import satisfies
 
 _RELATION = re.compile(
     r"\s*(?P<name>[a-zA-Z0-9][a-zA-Z0-9+.-]*)(?::(?P<qualifier>[a-z0-9-]+))?"
-    r"\s*(?:\(\s*(?P<operator><<|<=|=|>=|>>|<|>)\s*(?P<version>[^\s)]+)\s*\))?\s*\Z"
+    r"\s*(?:\(\s*(?P<operator><<|<=|=|>=|>>|<|>)\s*(?P<version>[^\s()<>=]+)\s*\))?\s*\Z"
 )
 _OLD_OPERATORS = {"<": "<=", ">": ">="}  # policy 7.1: "<" and ">" were always inclusive
 
