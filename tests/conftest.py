@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import hashlib
+import io
+import lzma
 import os
 import socket
 import struct
+import tarfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
+import zstandard
 
-from afenv.documents.lock import LockedFile
+from afenv.documents.lock import LockedDeb, LockedFile
 from afenv.settings import Settings
 from afenv.store.content import ContentStore
 
@@ -242,3 +248,105 @@ def other_http_server() -> Iterator[HttpServer]:
 def fault() -> type[Fault]:
     """The faults that ``http_server`` knows."""
     return Fault
+
+
+def _compress(data: bytes, compression: str) -> bytes:
+    if compression == ".xz":
+        return lzma.compress(data, preset=0)
+    if compression == ".gz":
+        return gzip.compress(data, mtime=0)
+    if compression == ".bz2":
+        return bz2.compress(data)
+    if compression == ".lzma":
+        return lzma.compress(data, lzma.FORMAT_ALONE)
+    if compression == ".zst":
+        return zstandard.ZstdCompressor().compress(data)
+    return data
+
+
+def _tar(members: Iterable[tuple[str, str, Any]]) -> bytes:
+    """A tar of members ``(path, kind, content)``; kinds are those of ``TarMember``, or a tar type."""
+    kinds = {"file": tarfile.REGTYPE, "directory": tarfile.DIRTYPE}
+    kinds |= {"symlink": tarfile.SYMTYPE, "hardlink": tarfile.LNKTYPE}
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        for path, kind, content in members:
+            info = tarfile.TarInfo(path)
+            kind, _, mode = kind.partition(" ")
+            info.type = kinds.get(kind, kind.encode())
+            info.mode = int(mode, 8) if mode else 0o755 if kind == "directory" else 0o644
+            if kind == "file":
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+            else:
+                info.linkname = content or ""
+                tar.addfile(info)
+    return buffer.getvalue()
+
+
+class DebMaker:
+    """Makes Debian packages by hand, malformed ones too."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @staticmethod
+    def tar(members: Iterable[tuple[str, str, Any]]) -> bytes:
+        """A tar archive of members ``(path, kind, content or target)``."""
+        return _tar(members)
+
+    @staticmethod
+    def ar(parts: Iterable[tuple[str, bytes]]) -> bytes:
+        """An ``ar`` archive."""
+        data = b"!<arch>\n"
+        for name, content in parts:
+            data += f"{name:<16}{0:<12}{0:<6}{0:<6}{'100644':<8}{len(content):<10}`\n".encode()
+            data += content + b"\n" * (len(content) % 2)
+        return data
+
+    def archive(
+        self,
+        members: Iterable[tuple[str, str, Any]] = (),
+        *,
+        control: Mapping[str, str | bytes] | None = None,
+        data: bytes | None = None,
+        compression: str = ".xz",
+        **fields: str,
+    ) -> bytes:
+        """The bytes of a package; ``data`` is a tar archive to be used as it is."""
+        stanza = {"Package": "sample", "Version": "1.0", "Architecture": "amd64", "Description": "a sample"}
+        stanza |= {name.replace("_", "-"): value for name, value in fields.items()}
+        text = "".join(f"{name}: {value}\n" for name, value in stanza.items())
+        files = {"control": text, **(control or {})}
+        control_tar = _tar(
+            ("./" + name, "file", content.encode() if isinstance(content, str) else content)
+            for name, content in files.items()
+        )
+        return self.ar(
+            [
+                ("debian-binary", b"2.0\n"),
+                (f"control.tar{compression}", _compress(control_tar, compression)),
+                (f"data.tar{compression}", _compress(_tar(members) if data is None else data, compression)),
+            ]
+        )
+
+    def write(self, content: bytes, *, name: str = "sample") -> tuple[LockedDeb, Path]:
+        """Put a package into a file; the locked package that it is, and the file."""
+        digest = hashlib.sha256(content).hexdigest()
+        path = self.folder / f"{digest}.deb"
+        path.write_bytes(content)
+        file = LockedFile(urls=(f"https://deb.debian.org/{name}.deb",), size=len(content), sha256=digest)
+        deb = LockedDeb(name=name, version="1.0", architecture="amd64", source=name, file=file)
+        return deb, path
+
+    def __call__(
+        self, name: str, members: Iterable[tuple[str, str, Any]] = (), **options: Any
+    ) -> tuple[LockedDeb, Path]:
+        """A package of that name, in a file."""
+        return self.write(self.archive(members, Package=name, **options), name=name)
+
+
+@pytest.fixture
+def make_deb(tmp_path: Path) -> DebMaker:
+    """Makes Debian packages."""
+    return DebMaker(tmp_path)

@@ -46,7 +46,8 @@ def library_names(folder: str, files: Iterable[str], links: Mapping[str, str]) -
 
     ``files`` and the keys of ``links`` are names in that folder; ``links`` has the targets.
     """
-    reached = {posixpath.basename(target) for target in links.values() if _inside(folder, target)}
+    versioned = (target for name, target in links.items() if ".so." in name)
+    reached = {posixpath.basename(target) for target in versioned if _inside(folder, target)}
     names = [name for name in files if name not in reached and re.match(r"(lib.*|ld-.*)\.so\.", name)]
     names += [name for name in links if re.match(r"(lib.*|ld-.*)\.so(\.|\Z)", name)]
     return sorted(names)
