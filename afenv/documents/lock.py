@@ -67,6 +67,30 @@ class LockedWheel:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LockedConda:
+    """A conda package: what its repodata record says, as far as it decides about the environment.
+
+    ``channel`` is the name or URL that the manifest gives, without credentials; ``noarch`` is
+    ``python``, ``generic`` or None; ``depends`` and ``constrains`` are match specifications as the
+    record has them. The record's other fields that conda writes into ``conda-meta`` are in ``record``.
+    """
+
+    name: str
+    version: str
+    build: str
+    build_number: int
+    channel: str
+    subdir: str
+    file: LockedFile
+    md5: str | None = None
+    noarch: str | None = None
+    depends: tuple[str, ...] = ()
+    constrains: tuple[str, ...] = ()
+    requested: bool = False
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LockedIndex:
     """A package index that was read: its URL, the digest of the bytes, the time it was published."""
 
@@ -121,6 +145,9 @@ class LockedEnvironment:
     suite: str | None = None
     indexes: tuple[LockedIndex, ...] = ()
     debs: tuple[LockedDeb, ...] = ()
+    conda: tuple[LockedConda, ...] = ()
+    conda_prefix: str | None = None  # absolute path in the image, such as /opt/conda
+    virtual_packages: Mapping[str, str] = field(default_factory=dict)  # such as __glibc: 2.36
     python: LockedPython | None = None
     wheels: tuple[LockedWheel, ...] = ()
     owners: Mapping[str, str] = field(default_factory=dict)

@@ -59,6 +59,24 @@ class DebianBase:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class CondaSection:
+    """Conda packages: match specifications with channels, an environment.yml, or a lock file.
+
+    At most one of ``file`` (an environment.yml) and ``lock`` (a conda-lock.yml, pixi.lock or @EXPLICIT
+    list) is set, both relative to the manifest. ``channels`` are names, URLs or folders, the first one
+    having the highest priority. ``virtual_packages`` overrides what is derived from the base and the
+    GPU need. ``post_link_scripts`` lists the packages whose scripts may run.
+    """
+
+    channels: tuple[str, ...] = ()
+    dependencies: tuple[str, ...] = ()
+    file: str | None = None
+    lock: str | None = None
+    environment: str | None = None
+    virtual_packages: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PypiSection:
     """PyPI packages: PEP 508 requirements, and at most one of a requirements file and a lock file.
 
