@@ -2,13 +2,14 @@
 
 They come from the environment; nothing here changes a byte of a lock or an image.
 
-=========================  =====================================================================
-``AFENV_CACHE_DIR``        the content store; default ``$XDG_CACHE_HOME/afenv`` or ``~/.cache/afenv``
-``AFENV_MIRRORS``          rewrite rules for downloads: ``PREFIX=REPLACEMENT`` separated by spaces
-``AFENV_OFFLINE``          ``1``: never open a connection
-``AFENV_JOBS``             how many layers are written at once; default: the processors at hand
-``SOURCE_DATE_EPOCH``      seconds since 1970: the time of the code layer and of the image
-=========================  =====================================================================
+========================== =====================================================================
+``AFENV_CACHE_DIR``         the content store; default ``$XDG_CACHE_HOME/afenv`` or ``~/.cache/afenv``
+``AFENV_MIRRORS``           rewrite rules for downloads: ``PREFIX=REPLACEMENT`` separated by spaces
+``AFENV_OFFLINE``           ``1``: never open a connection
+``AFENV_JOBS``              how many layers are written at once; default: the processors at hand
+``AFENV_PYPI_UPLOAD_TIMES`` ``ignore``: accept an index that does not say when files were uploaded
+``SOURCE_DATE_EPOCH``       seconds since 1970: the time of the code layer and of the image
+========================== =====================================================================
 """
 
 from __future__ import annotations

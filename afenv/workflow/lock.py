@@ -110,7 +110,7 @@ def lock_project(project: Project, how: Locking | None = None) -> tuple[Lock, bo
 
     how = how or Locking()
     manifest = load(project)
-    check_supported(manifest, sorted(manifest.environments))
+    check_supported(manifest, sorted(manifest.environments), project.manifest_path)
     old = existing_lock(project)
     code = _resolve_code(project, manifest, old, how)
     environments = {
