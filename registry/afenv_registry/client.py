@@ -174,8 +174,8 @@ class _Push:
 
     def _has(self, blob: tuple[str, int]) -> bool:
         answer = self._send("HEAD", f"{self._base}blobs/{blob[0]}")
-        if answer.status in (401, 403):
-            self._expect(answer, 200, "")
+        if answer.status != 404:
+            self._expect(answer, 200, "it does not say whether it has a blob")
         return answer.status == 200
 
     def _opener(self, digest: str, size: int) -> Callable[[], tuple[BinaryIO, int]]:

@@ -135,6 +135,9 @@ class Transport:
                 self._all.append(connection)
         if connection.sock is None:
             connection.connect()
+            if self._closed:  # meanwhile, by another thread
+                connection.close()
+                raise ConnectionAbortedError
             connected: socket.socket | None = connection.sock
             if connected is not None:
                 connected.settimeout(self._patience.stall)
