@@ -15,6 +15,7 @@ from afenv.documents.lock import (
     FORMAT_VERSION,
     Lock,
     LockedCode,
+    LockedConda,
     LockedDeb,
     LockedEnvironment,
     LockedFile,
@@ -27,6 +28,8 @@ from afenv.errors import AfenvError
 T = TypeVar("T")
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+_MD5 = re.compile(r"[0-9a-f]{32}\Z")
+_NOARCH = re.compile(r"(?:python|generic)\Z")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 _GIT_HASH = re.compile(r"(?:[0-9a-f]{40}|[0-9a-f]{64})\Z")
 _SWHID = re.compile(r"swh:1:dir:[0-9a-f]{40}\Z")
@@ -111,6 +114,8 @@ def _form(pattern: re.Pattern[str], expected: str) -> Callable[[Any], str]:
     return convert
 
 
+_md5 = _form(_MD5, "32 hexadecimal digits")
+_noarch = _form(_NOARCH, "python or generic")
 _sha256 = _form(_SHA256, "64 hexadecimal digits")
 _digest = _form(_DIGEST, "sha256: and 64 hexadecimal digits")
 _git_hash = _form(_GIT_HASH, "a git hash of 40 or 64 hexadecimal digits")
@@ -204,6 +209,27 @@ def _deb(value: Any) -> LockedDeb:
     return deb
 
 
+def _conda(value: Any) -> LockedConda:
+    record = _Record(value)
+    package = LockedConda(
+        name=record.take("name", _text),
+        version=record.take("version", _text),
+        build=record.take("build", _any_text),
+        build_number=record.take("build-number", _size),
+        channel=record.take("channel", _text),
+        subdir=record.take("subdir", _text),
+        file=_file(record),
+        md5=record.take_or("md5", _md5, None),
+        noarch=record.take_or("noarch", _noarch, None),
+        depends=record.take_or("depends", _texts, ()),
+        constrains=record.take_or("constrains", _texts, ()),
+        requested=record.take_or("requested", _boolean, False),
+        record=record.take_or("record", _object, {}),
+    )
+    record.end()
+    return package
+
+
 def _wheel(value: Any) -> LockedWheel:
     record = _Record(value)
     wheel = LockedWheel(
@@ -268,6 +294,9 @@ def _environment(value: Any) -> LockedEnvironment:
         suite=record.take_or("suite", _text, None),
         indexes=record.take_or("indexes", _list(_index), ()),
         debs=record.take_or("debs", _list(_deb), ()),
+        conda=record.take_or("conda", _list(_conda), ()),
+        conda_prefix=record.take_or("conda-prefix", _path, None),
+        virtual_packages=record.take_or("virtual-packages", _text_map, {}),
         python=record.take_or("python", _python, None),
         wheels=record.take_or("wheels", _list(_wheel), ()),
         owners=record.take_or("owners", _text_map, {}),

@@ -18,6 +18,7 @@ from afenv.documents.lock import (
     FORMAT_VERSION,
     Lock,
     LockedCode,
+    LockedConda,
     LockedDeb,
     LockedEnvironment,
     LockedFile,
@@ -89,6 +90,27 @@ def _deb_json(deb: LockedDeb) -> dict[str, Any]:
     return value
 
 
+def _conda_json(package: LockedConda) -> dict[str, Any]:
+    value: dict[str, Any] = {
+        "name": package.name,
+        "version": package.version,
+        "build": package.build,
+        "build-number": package.build_number,
+        "channel": package.channel,
+        "subdir": package.subdir,
+        **_file_json(package.file),
+    }
+    optional: dict[str, Any] = {
+        "md5": package.md5,
+        "noarch": package.noarch,
+        "depends": list(package.depends),
+        "constrains": list(package.constrains),
+        "requested": package.requested,
+        "record": dict(package.record),
+    }
+    return value | {key: entry for key, entry in optional.items() if entry}
+
+
 def _wheel_json(wheel: LockedWheel) -> dict[str, Any]:
     value: dict[str, Any] = {"name": wheel.name, "version": wheel.version, **_file_json(wheel.file)}
     if wheel.requested:
@@ -131,6 +153,7 @@ def _code_json(code: LockedCode) -> dict[str, Any]:
 def environment_json(environment: LockedEnvironment) -> dict[str, Any]:
     """The JSON object of one environment, as the lock has it."""
     debs = sorted(environment.debs, key=lambda deb: (deb.name, deb.version))
+    conda = sorted(environment.conda, key=lambda package: (package.name, package.version, package.build))
     wheels = sorted(environment.wheels, key=lambda wheel: (wheel.name, wheel.version))
     value: dict[str, Any] = {
         **environment.extra,
@@ -142,6 +165,9 @@ def environment_json(environment: LockedEnvironment) -> dict[str, Any]:
         "suite": environment.suite,
         "indexes": [_index_json(index) for index in environment.indexes],
         "debs": [_deb_json(deb) for deb in debs],
+        "conda": [_conda_json(package) for package in conda],
+        "conda-prefix": environment.conda_prefix,
+        "virtual-packages": dict(environment.virtual_packages),
         "python": _python_json(environment.python) if environment.python else None,
         "wheels": [_wheel_json(wheel) for wheel in wheels],
         "owners": dict(environment.owners),

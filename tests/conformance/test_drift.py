@@ -70,6 +70,7 @@ def test_lock_keys_are_fields() -> None:
     assert _properties(LOCK, "environment") == _fields(lock.LockedEnvironment) - {"extra"}
     file = _fields(lock.LockedFile)
     assert _properties(LOCK, "deb") == _fields(lock.LockedDeb) - {"file"} | file
+    assert _properties(LOCK, "conda") == _fields(lock.LockedConda) - {"file"} | file
     assert _properties(LOCK, "wheel") == _fields(lock.LockedWheel) - {"file"} | file
     assert _properties(LOCK, "index") == _fields(lock.LockedIndex)
     assert _properties(LOCK, "python") == _fields(lock.LockedPython)
@@ -79,6 +80,7 @@ def test_lock_keys_are_fields() -> None:
 def test_lock_defaults_are_those_of_the_fields() -> None:
     for name, kind in (
         ("deb", lock.LockedDeb),
+        ("conda", lock.LockedConda),
         ("code", lock.LockedCode),
         ("environment", lock.LockedEnvironment),
     ):
