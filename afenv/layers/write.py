@@ -176,7 +176,8 @@ def _check_debs(
     if not environment.debs:
         return
     debian = [(p, layer) for p, layer in zip(planned, layers, strict=True) if p.kind == "debian"]
-    key = sha256_bytes(canonical.compact(["deb-owners", [layer.listing for _, layer in debian]]))
+    replaces = {deb.name: deb.control["Replaces"] for deb in environment.debs if "Replaces" in deb.control}
+    key = sha256_bytes(canonical.compact(["deb-owners", [layer.listing for _, layer in debian], replaces]))
     if store.load_key("deb-owners", key) is not None:
         return
     from afenv.layers.deb import deb_conflicts
