@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,24 +35,30 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Difference:
-    """What differs, by section: ``config``, ``packages``, ``files``; ``layers`` says which are shared."""
+    """What differs, by section: ``config``, ``packages``, ``files``.
+
+    ``times`` are paths of which nothing but the modification time differs; ``layers`` says how many
+    layers are shared.
+    """
 
     config: tuple[Change, ...] = ()
     packages: tuple[Change, ...] = ()
     files: tuple[Change, ...] = ()
+    times: tuple[str, ...] = ()
     layers: Mapping[str, int] | None = None
     same_id: bool = False
 
     @property
     def differs(self) -> bool:
         """Whether anything differs."""
-        return not self.same_id and bool(self.config or self.packages or self.files)
+        return not self.same_id and bool(self.config or self.packages or self.files or self.times)
 
     def as_json(self) -> dict[str, Any]:
         """The object that ``--json`` prints; nothing is left out of it."""
         return {
             "differs": self.differs,
             "layers": self.layers,
+            "times": list(self.times),
             **{
                 section: [change._asdict() for change in getattr(self, section)]
                 for section in ("config", "packages", "files")
@@ -71,6 +77,8 @@ class Difference:
                 text += [f"  {change.as_text()}" for change in changes[:limit]]
                 if len(changes) > limit:
                     text.append(f"  … and {len(changes) - limit} more (--json has all)")
+        if self.times:
+            text.append(f"times: {len(self.times)} paths differ in their modification time only")
         if self.layers is not None:
             shared, old, new = (self.layers[key] for key in ("shared", "old", "new"))
             text.append(f"layers: {shared} shared, {old} only in the first, {new} only in the second")
@@ -119,21 +127,24 @@ def _describe(entry: Entry) -> str:
     return f"{text} to {entry.target}" if entry.target else text
 
 
-def file_changes(old: Mapping[str, Entry], new: Mapping[str, Entry]) -> tuple[Change, ...]:
-    """Paths that differ in kind, mode, owner, content, target, time or extended attributes."""
-    found = []
+def file_changes(
+    old: Mapping[str, Entry], new: Mapping[str, Entry]
+) -> tuple[tuple[Change, ...], tuple[str, ...]]:
+    """Paths that differ in kind, mode, owner, content, target or extended attributes; and those that
+    differ in their modification time only."""
+    found, times = [], []
     for path in sorted(old.keys() | new.keys()):
         before, after = old.get(path), new.get(path)
         if before == after:
             continue
+        if before is not None and after is not None and replace(before, mtime=after.mtime) == after:
+            times.append(path)
+            continue
         texts = [None if one is None else _describe(one) for one in (before, after)]
-        if before is not None and after is not None and texts[0] == texts[1]:
-            texts = [
-                f"{_describe(one)} of {one.mtime} {dict(one.xattrs) or ''}".rstrip()
-                for one in (before, after)
-            ]
+        if texts[0] == texts[1] and before is not None and after is not None:
+            texts = [f"{_describe(one)} {dict(one.xattrs)}" for one in (before, after)]
         found.append(Change(path, *texts))
-    return tuple(found)
+    return tuple(found), tuple(times)
 
 
 def _shared(a: Image, b: Image) -> dict[str, int]:
@@ -147,10 +158,12 @@ def _diff_opened(a: OpenedImage, b: OpenedImage) -> Difference:
     known: dict[str, LayerFiles] = {}
     old = merged(a, keep=holds_packages, known=known)
     new = merged(b, keep=holds_packages, known=known)
+    files, times = file_changes(old, new)
     return Difference(
         config=changes(_config_map(a.image), _config_map(b.image)),
         packages=changes(_package_map(find_packages(old)), _package_map(find_packages(new))),
-        files=file_changes(old, new),
+        files=files,
+        times=times,
         layers=_shared(a.image, b.image),
     )
 

@@ -284,7 +284,9 @@ def _proxy(host: str) -> str | None:
 
 
 def _is_final(error: BaseException) -> bool:
-    """Whether trying again is useless: the name is unknown for good, or the certificate is not trusted."""
+    """Whether trying again is useless: nobody listens, or the name or the certificate is not known."""
+    if isinstance(error, ConnectionRefusedError):
+        return True
     if isinstance(error, socket.gaierror):
         return error.errno == socket.EAI_NONAME
     return type(error).__name__ in ("SSLCertVerificationError", "SSLError")

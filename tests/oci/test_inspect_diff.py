@@ -8,7 +8,8 @@ import pytest
 
 from afenv.documents.lockfile import dump_lock
 from afenv.errors import AfenvError
-from afenv.oci.diff import Change, Difference, diff
+from afenv.oci.diff import Change, Difference, diff, file_changes
+from afenv.oci.files import Entry
 from afenv.oci.inspect import inspect_image
 from afenv.oci.layout import write_layout
 from afenv.oci.packages import Package, find_packages, holds_packages
@@ -160,16 +161,17 @@ def test_long_lists_are_cut_for_people_only():
     assert len(found.as_json()["files"]) == 60
 
 
-def test_a_time_that_differs_is_named(store, tmp_path):
-    from afenv.oci.diff import file_changes
-    from afenv.oci.files import Entry
+def test_times_and_attributes():
+    def entry(**values) -> Entry:
+        return Entry(path="a", kind="f", mode=0o644, **values)
 
-    (change,) = file_changes(
-        {"a": Entry(path="a", kind="f", mode=0o644, mtime=1)},
-        {"a": Entry(path="a", kind="f", mode=0o644, mtime=2)},
-    )
-    assert change.old != change.new
-    assert "of 1" in str(change.old)
+    assert file_changes({"a": entry(mtime=1)}, {"a": entry(mtime=2)}) == ((), ("a",))
+    (change,), times = file_changes({"a": entry()}, {"a": entry(xattrs=(("user.x", "y"),))})
+    assert (change.old != change.new, "user.x" in str(change.new), times) == (True, True, ())
+    found = Difference(times=("a", "b"))
+    assert found.differs
+    assert found.as_text() == "times: 2 paths differ in their modification time only"
+    assert found.as_json()["times"] == ["a", "b"]
 
 
 def test_locks_are_compared_by_packages_and_code(tmp_path):
