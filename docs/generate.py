@@ -4,12 +4,14 @@
     python docs/generate.py --check    writes nothing; exit status 1 if a page is not what would be written
 
 A page is a function without arguments that returns its text; ``PAGES`` names the file of each. The pages
-of documents need nothing but the folder ``specs``.
+of documents need nothing but the folder ``specs``; that of the command line needs afenv itself.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import re
 import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
@@ -198,10 +200,68 @@ def errors_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+_TABLE = re.compile(r"=+ +=+\n(.*?)\n=+ +=+\n", re.DOTALL)
+
+
+def _variables(text: str) -> Iterator[str]:
+    """The rows of a docstring's table of variables."""
+    found = _TABLE.search(text)
+    assert found is not None, "the docstring has no table"
+    for line in found[1].splitlines():
+        name, meaning = line.split(maxsplit=1)
+        yield f"| {name} | {meaning} |".replace("``", "`")
+
+
+def _option_rows(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """A row for each argument and option of a command, in the order of its help."""
+    for action in parser._actions:
+        if isinstance(action, argparse._HelpAction | argparse._SubParsersAction | argparse._VersionAction):
+            continue
+        metavar = action.metavar if isinstance(action.metavar, str) else action.dest
+        if action.choices:
+            metavar = " \\| ".join(map(str, action.choices))
+        if not action.option_strings:
+            name = f"[{metavar}]" if action.nargs in ("?", "*") else metavar
+        elif action.nargs == 0:
+            name = ", ".join(action.option_strings)
+        else:
+            name = f"{', '.join(action.option_strings)} {metavar}"
+        yield f"| `{name}` | {(action.help or '').replace('|', chr(92) + '|')} |"
+
+
+def cli_page() -> str:
+    """``docs/reference/cli.md``, from the parser and from the docstrings that name the variables."""
+    from afenv import settings
+    from afenv.cli.parser import EPILOG, build_parser
+    from afenv.run import engines
+
+    parser = build_parser()
+    (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    common = set(_option_rows(parser))
+    lines = [
+        _generated_from("afenv/cli/parser.py"),
+        "# The command line\n",
+        f"```text\n{EPILOG}\n```\n",
+        "## Options of every command\n",
+        "They may stand before or after the command's name.\n",
+        "| option | |\n|---|---|",
+        *_option_rows(parser),
+        "",
+    ]
+    for name, command in commands.choices.items():
+        lines += [f"## `afenv {name}`\n", f"{command.description}\n"]
+        rows = [row for row in _option_rows(command) if row not in common]
+        lines += ["| argument or option | |\n|---|---|", *rows, ""] if rows else []
+    lines += ["## Environment variables\n", "| variable | |\n|---|---|"]
+    lines += [*_variables(settings.__doc__ or ""), *_variables(engines.__doc__ or "")]
+    return "\n".join(lines) + "\n"
+
+
 PAGES: dict[Path, Callable[[], str]] = {
     REFERENCE / "manifest.md": manifest_page,
     REFERENCE / "lock.md": lock_page,
     REFERENCE / "errors.md": errors_page,
+    REFERENCE / "cli.md": cli_page,
 }
 
 
