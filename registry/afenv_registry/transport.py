@@ -5,6 +5,7 @@ Made of ``http.client``, which starts in a few milliseconds and sends a file wit
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import http.client
 import json
@@ -16,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 from afenv import __version__
 from afenv.errors import AfenvError
@@ -266,12 +267,16 @@ def _open(scheme: str, host: str, timeout: float) -> http.client.HTTPConnection:
     proxy = _proxy(host)
     if proxy is None:
         return http.client.HTTPSConnection(host, timeout=timeout, blocksize=BLOCK, context=context)
-    connection = http.client.HTTPSConnection(proxy, timeout=timeout, blocksize=BLOCK, context=context)
-    connection.set_tunnel(host if ":" in host else f"{host}:443")
+    login, _, address = proxy.rpartition("@")
+    connection = http.client.HTTPSConnection(address, timeout=timeout, blocksize=BLOCK, context=context)
+    encoded = base64.b64encode(unquote(login).encode()).decode("ascii")
+    headers = {"Proxy-Authorization": f"Basic {encoded}"} if login else {}
+    connection.set_tunnel(host if ":" in host else f"{host}:443", headers=headers)
     return connection
 
 
 def _proxy(host: str) -> str | None:
+    """``[USER:PASSWORD@]HOST:PORT`` of the proxy for a host, if there is one."""
     if not any(name in os.environ for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")):
         return None
     from urllib.request import getproxies, proxy_bypass
@@ -280,7 +285,7 @@ def _proxy(host: str) -> str | None:
     proxy = proxies.get("https") or proxies.get("all")
     if not proxy or proxy_bypass(host.rpartition(":")[0] or host):
         return None
-    return urlsplit(proxy if "//" in proxy else f"http://{proxy}").netloc.rpartition("@")[2]
+    return urlsplit(proxy if "//" in proxy else f"http://{proxy}").netloc
 
 
 def _is_final(error: BaseException) -> bool:

@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import struct
+import threading
 
 import pytest
 
@@ -209,6 +210,32 @@ def test_plain_http_is_not_spoken_with_others(image, store, registry, monkeypatc
     monkeypatch.setenv("AFENV_PLAIN_HTTP", f"other.org {registry.host}")
     push(image, store, registry)
     assert whole(registry, image)
+
+
+def test_a_proxy_is_asked_for_a_tunnel(image, store, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        seen: list[bytes] = []
+
+        def serve() -> None:
+            client, _ = proxy.accept()
+            with client:
+                seen.append(client.recv(4096))
+                client.sendall(b"HTTP/1.1 502 Bad Gateway\r\n\r\n")
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        monkeypatch.setenv("HTTPS_PROXY", f"http://me:p%40ss@127.0.0.1:{proxy.getsockname()[1]}")
+        monkeypatch.delenv("https_proxy", raising=False)
+        monkeypatch.setenv("no_proxy", "other.example.org")
+        client = RegistryClient(patience=Patience(connect=2, stall=2, attempts=1))
+        with pytest.raises(AfenvError) as caught:
+            client.push(image, store, "registry.example.org/a", quiet=True)
+        thread.join()
+    assert caught.value.code == "E201"
+    assert "502" in str(caught.value)
+    (asked,) = seen
+    assert asked.startswith(b"CONNECT registry.example.org:443 ")
+    assert b"Basic " + base64.b64encode(b"me:p@ss") in asked
 
 
 def test_references_are_checked_first(image, store):

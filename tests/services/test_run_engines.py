@@ -18,7 +18,8 @@ from afenv.oci.image import assemble
 from afenv.oci.layout import archive_members
 from afenv.run.container import Mount, find_runtime, plan_run, run_image
 from afenv.run.load import load_from_store
-from afenv.testing import Member, make_layer, make_lock
+from afenv.testing import BuilderContract, Member, make_layer, make_lock
+from afenv_builders.oci import OciBuilder
 
 pytestmark = [pytest.mark.services, pytest.mark.usefixtures("engines")]
 
@@ -218,6 +219,17 @@ def test_the_docker_target_is_the_engine(runnable, store, docker, call):
     assert call(docker, "image", "inspect", "--format", "{{.Id}}", runnable.reference).stdout.strip() == (
         runnable.image_id
     )
+
+
+class TestTheDockerTarget(BuilderContract):
+    builder = OciBuilder()
+    target = "docker"
+    options = {"quiet": True}  # noqa: RUF012
+
+    @pytest.fixture(autouse=True)
+    def removed_again(self, docker):
+        yield
+        subprocess.run([docker, "image", "rm", "--force", "sample:1.0"], capture_output=True, check=False)
 
 
 def test_the_folder_must_exist(runnable, store, tmp_path):
