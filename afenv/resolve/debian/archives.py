@@ -11,6 +11,7 @@ although T is not, is refused: a mirror that stands still would hide security up
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -27,6 +28,7 @@ SNAPSHOT = "https://snapshot.debian.org/archive"
 IMPORTED_AFTER = timedelta(days=1)  # a snapshot this much later surely has what was published
 # The snapshot service looks at an archive several times a day: a state may appear there only hours later.
 _SNAPSHOT_DELAYS = (timedelta(hours=24), timedelta(hours=12), timedelta(hours=6), timedelta(0))
+_NAME = re.compile(r"[a-z][a-z0-9-]*\Z")
 _ROLLING = ("sid", "unstable", "experimental")  # suites without -updates and -security
 
 
@@ -63,7 +65,9 @@ class ArchiveState:
 
 
 def archives_of(suite: str) -> tuple[Archive, ...]:
-    """The archives of a suite; an earlier one wins where two have the same version."""
+    """The archives of a suite; an earlier one wins where two have the same version. E101 if it is no name."""
+    if not _NAME.match(suite):
+        raise AfenvError("E101", f"{suite!r} is not the name of a Debian suite", path="base.debian")
     main = Archive("debian", suite)
     if suite in _ROLLING:
         return (main,)

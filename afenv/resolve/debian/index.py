@@ -75,9 +75,9 @@ def compact_form(packages: bytes) -> bytes:
     essential: set[str] = set()
     kept: list[bytes] = []
     position = 0
-    for stanza in packages.replace(b"\n ", b"\r").replace(b"\n\t", b"\r").split(b"\n\n"):
+    for stanza in packages.split(b"\n\n"):
         fields = {}
-        for line in stanza.split(b"\n"):
+        for line in stanza.replace(b"\n ", b"\r").replace(b"\n\t", b"\r").split(b"\n"):
             field, _, value = line.partition(b":")
             if field in _KEPT:
                 fields[field] = value.strip().replace(b"\r", b" ")

@@ -213,3 +213,9 @@ def test_other_failures_of_downloading_pass_through(world: World, monkeypatch: p
 
     monkeypatch.setattr(world.mirror, "get", unreachable)
     assert "E203" in world.code("a")
+
+
+@pytest.mark.parametrize("suite", ["../evil", "bookworm/updates", "Bookworm", "", "bookworm?x"])
+def test_what_is_no_name_of_a_suite_is_never_asked_for(world: World, suite: str) -> None:
+    assert "E101" in world.code("a", suite=suite)
+    assert world.mirror.calls == []

@@ -74,15 +74,16 @@ def test_unsigned_or_cut(data: bytes) -> None:
 
 @pytest.mark.parametrize("outside", ["before", "after"])
 def test_text_outside_the_signature_is_not_read(outside: str) -> None:
-    evil = b"Codename: evil\nDate: Sun, 01 Mar 2099 12:00:00 UTC\n"
-    data = evil + SIGNED if outside == "before" else SIGNED + evil
+    signed = clear_sign(in_release("bookworm", {"main/x": b"x"}, by_hash=False), KEY)
+    evil = b"Acquire-By-Hash: yes\nValid-Until: Sun, 01 Mar 2099 12:00:00 UTC\n"
+    data = evil + signed if outside == "before" else signed + evil
     try:
         release = read_release(data, (CERTIFICATE,), "here")
     except AfenvError as error:
         assert error.code == "E104"
     else:
-        assert release.codename == "bookworm"
-        assert release.date.year == 2026
+        assert not release.by_hash
+        assert release.valid_until is None
 
 
 def test_a_signature_made_before_its_key_expired_stays_valid() -> None:

@@ -70,6 +70,13 @@ def test_the_first_alternative_that_can_be_had(world: World) -> None:
     assert world.names("a") == ["a=1", "c=1"]
 
 
+def test_the_next_alternative_comes_before_an_older_version(world: World) -> None:
+    world.mirror.publish_all(
+        [stanza("a", Depends="b (<< 2) | c"), stanza("b", "1"), stanza("c")], security=[stanza("b", "2")]
+    )
+    assert world.names("a") == ["a=1", "c=1"]
+
+
 def test_an_alternative_that_cannot_be_installed_is_passed_over(world: World) -> None:
     world.mirror.publish_all(
         [stanza("a", Depends="b | c"), stanza("b", Depends="absent"), stanza("c")],
