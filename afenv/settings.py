@@ -9,6 +9,10 @@ They come from the environment; nothing here changes a byte of a lock or an imag
 ``AFENV_JOBS``              how many layers are written at once; default: the processors at hand
 ``AFENV_PYPI_UPLOAD_TIMES`` ``ignore``: accept an index that does not say when files were uploaded
 ``SOURCE_DATE_EPOCH``       seconds since 1970: the time of the code layer and of the image
+``AFENV_RUNTIME``           ``docker`` or ``podman``: what runs images; default: the first that works
+``AFENV_DOCKER``            the command that starts Docker; default ``docker``
+``AFENV_PODMAN``            the command that starts Podman, such as ``podman --runtime runc``
+``AFENV_PLAIN_HTTP``        registries without encryption: ``HOST:PORT`` separated by spaces
 ========================== =====================================================================
 """
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import zlib
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,8 +25,9 @@ def check_image(path: Path, *, reference: str | None = None) -> Image:
     """
     with open_image(path, reference=reference) as opened:
         problems = _config_problems(opened, path)
-        for position in range(len(opened.image.layers)):
-            problems += _layer_problems(opened, position)
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            for found in pool.map(partial(_layer_problems, opened), range(len(opened.image.layers))):
+                problems += found
         if problems:
             raise AfenvError.many(problems)
         return opened.image
