@@ -1,0 +1,158 @@
+"""The process that py-rattler runs in: a question on standard input, an answer on standard output.
+
+py-rattler may crash while an interpreter ends, after all its work is done. So it gets a process of its own,
+which writes the whole answer, flushes it and leaves without ending the interpreter; whoever asked judges by
+the answer and not by the exit status.
+
+The question is a JSON object: ``channels`` (URLs), ``subdir``, ``specs``, ``virtual`` (name, version,
+build), ``newest`` (milliseconds since 1970, or null), ``keep`` (name and URL of packages that are preferred),
+``cache`` (a folder) and ``offline``. The answer has ``records``, or ``failure`` with what explains it, or
+``error`` with the kind and text of an exception.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import difflib
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import rattler
+from rattler.exceptions import InvalidMatchSpecError, SolverError
+from rattler.package import BuildString
+
+EXPLAIN = 30.0  # seconds for finding out which requirements collide
+SHOWN = 8  # versions of a package, and names like another, that are shown
+
+
+class _Question:
+    def __init__(self, asked: dict[str, Any]) -> None:
+        self.specs: list[str] = asked["specs"]
+        self.keep: list[tuple[str, str]] = [(name, url) for name, url in asked["keep"]]
+        self.platforms = list(dict.fromkeys([asked["subdir"], "noarch"]))
+        self.sources = [rattler.Channel(url) for url in asked["channels"]]
+        newest = asked["newest"]
+        self.newest = (
+            datetime.datetime.fromtimestamp(newest / 1000, datetime.UTC) if newest is not None else None
+        )
+        self.virtual = [
+            rattler.GenericVirtualPackage(
+                rattler.PackageName(name), rattler.Version(version), BuildString(build)
+            )
+            for name, version, build in asked["virtual"]
+        ]
+        self.gateway = rattler.Gateway(
+            cache_dir=asked["cache"],
+            default_config=rattler.SourceConfig(
+                cache_action="force-cache-only" if asked["offline"] else "cache-or-fetch"
+            ),
+            client=rattler.Client.authenticated_client(),
+        )
+
+    async def records(self, specs: Sequence[str]) -> list[Any]:
+        """Every record that matches one of the specifications, or all of the names."""
+        found = await self.gateway.query(
+            self.sources, self.platforms, list(specs), recursive=False, channel_relations="disabled"
+        )
+        return [record for some in found for record in some]
+
+    async def kept(self) -> list[Any]:
+        """The records of packages to prefer, as far as the channels still have them."""
+        if not self.keep:
+            return []
+        urls = {url for _, url in self.keep}
+        return [
+            record for record in await self.records([name for name, _ in self.keep]) if record.url in urls
+        ]
+
+    async def solve(self, specs: Sequence[str], kept: Sequence[Any] = ()) -> list[Any]:
+        return await rattler.solve(
+            self.sources,
+            list(specs),
+            gateway=self.gateway,
+            platforms=self.platforms,
+            locked_packages=kept,
+            virtual_packages=self.virtual,
+            channel_priority=rattler.ChannelPriority.Strict,
+            exclude_newer=self.newest,
+            timestamp_policy="allow-missing",
+            channel_relations="disabled",
+        )
+
+    async def failure(self, first: str) -> dict[str, Any]:
+        """What explains that there is no solution."""
+        names = [str(name.normalized) for name in await self.names()]
+        wanted = [(spec, rattler.MatchSpec(spec).name.normalized) for spec in self.specs]
+        missing = {
+            name: difflib.get_close_matches(name, names, SHOWN // 2)
+            for _, name in wanted
+            if name not in names and not name.startswith("__")
+        }
+        if missing:
+            return {"missing": missing, "text": first}
+        collide, text = await self.collision(first)
+        alone = collide[0] if len(collide) == 1 else None
+        return {
+            "collide": collide,
+            "text": text,
+            "versions": await self.versions(alone) if alone else [],
+        }
+
+    async def names(self) -> list[Any]:
+        return list(await self.gateway.names(self.sources, self.platforms, channel_relations="disabled"))
+
+    async def collision(self, first: str) -> tuple[list[str], str]:
+        """A smallest set of the specifications that has no solution, and the solver's words for it."""
+        collide, text, end = list(self.specs), first, time.monotonic() + EXPLAIN
+        for spec in self.specs:
+            if len(collide) == 1 or time.monotonic() > end:
+                break
+            fewer = [other for other in collide if other != spec]
+            try:
+                await self.solve(fewer)
+            except SolverError as error:
+                collide, text = fewer, str(error)
+        return collide, text
+
+    async def versions(self, spec: str) -> list[str]:
+        """The newest versions of the package that a specification names, the newest first."""
+        name = rattler.MatchSpec(spec).name.normalized
+        versions = {record.version for record in await self.records([name]) if self.old_enough(record)}
+        return [str(version) for version in sorted(versions, reverse=True)[:SHOWN]]
+
+    def old_enough(self, record: Any) -> bool:
+        return self.newest is None or record.timestamp is None or record.timestamp <= self.newest
+
+
+async def _answer(asked: dict[str, Any]) -> dict[str, Any]:
+    for spec in asked["specs"]:
+        try:
+            rattler.MatchSpec(spec)
+        except InvalidMatchSpecError as error:
+            return {"error": {"kind": "InvalidMatchSpecError", "spec": spec, "text": str(error)}}
+    question = _Question(asked)
+    try:
+        records = await question.solve(question.specs, await question.kept())
+    except SolverError as error:
+        return {"failure": await question.failure(str(error))}
+    return {"records": [json.loads(record.to_json()) for record in records]}
+
+
+def main() -> None:
+    """Answer the question on standard input; this never returns."""
+    try:
+        answer = asyncio.run(_answer(json.load(sys.stdin)))
+    except Exception as error:  # noqa: BLE001 - whatever it is, the other side says it
+        answer = {"error": {"kind": type(error).__name__, "text": str(error)}}
+    sys.stdout.write(json.dumps(answer))
+    sys.stdout.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

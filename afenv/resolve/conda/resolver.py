@@ -1,0 +1,240 @@
+"""From a ``conda`` section to the packages of a lock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from afenv.documents.lock import LockedConda
+from afenv.documents.manifest import CondaSection
+from afenv.errors import AfenvError
+from afenv.progress import Progress
+from afenv.resolve.conda.channels import (
+    CondaChannel,
+    channels_of,
+    file_source,
+    spec_for_host,
+    subdir_of,
+)
+from afenv.resolve.conda.environment_yml import CondaFile, read_environment_yml
+from afenv.resolve.conda.explain import failed, no_solution
+from afenv.resolve.conda.hashes import Known, complete
+from afenv.resolve.conda.process import ask
+from afenv.resolve.conda.records import locked_conda
+from afenv.resolve.conda.virtual import as_triple, virtual_packages
+from afenv.settings import Settings
+from afenv.store.content import ContentStore, write_error
+
+PREFIX = "/opt/conda"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CondaResult:
+    """The packages of an environment, and what else its ``conda`` section asks for.
+
+    ``pip`` holds requirements of PyPI, ``pip_files`` requirements files, ``variables`` those of an
+    environment.yml.
+    """
+
+    records: tuple[LockedConda, ...]
+    virtual_packages: Mapping[str, str] = field(default_factory=dict)
+    pip: tuple[str, ...] = ()
+    pip_files: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+def resolve_conda(
+    section: CondaSection,
+    folder: Path,
+    platform: str,
+    glibc: tuple[int, int],
+    cuda: str | None,
+    as_of: datetime,
+    *,
+    settings: Settings,
+    store: ContentStore,
+    locked: Sequence[LockedConda] = (),
+    update: frozenset[str] | None = None,
+    solver: str = "rattler",
+    base: str = "the base",
+    quiet: bool = False,
+) -> CondaResult:
+    """The conda packages of an environment, sorted by name.
+
+    ``folder`` is that of the manifest, ``glibc`` and ``cuda`` are versions of the base's C library and of the
+    GPU need. With ``locked``, the packages of an earlier lock are kept where they still fit and their channel
+    still has them, except those in ``update``. Packages newer than ``as_of`` do not exist.
+
+    Raises E013, E014 for requirements, E101 for what does not exist, E102 for a conflict, E120, E201, E202,
+    E203.
+    """
+    subdir = subdir_of(platform)
+    virtual = virtual_packages(subdir, glibc, cuda, section.virtual_packages)
+    asked = _asked(section, folder)
+    channels = channels_of(asked.channels, folder, settings)
+    specs = list(dict.fromkeys(asked.dependencies))
+    with Progress("Solving conda packages", 0, unit="packages", quiet=quiet) as progress:
+        if solver == "rattler":
+            keep = _kept(locked, channels, update, folder, settings)
+            found = _by_rattler(
+                specs, channels, subdir, virtual, as_of, keep, folder, settings, store, base=base
+            )
+        else:
+            raise AfenvError("E030", f"there is no conda solver {solver!r}; there are: rattler, conda-lock")
+        progress.total = len(found)
+        progress.advance(len(found))
+    requested = {name_of(spec) for spec in specs}
+    return CondaResult(
+        records=_locked(found, channels, requested, settings, store, quiet=quiet),
+        virtual_packages=virtual,
+        pip=asked.pip,
+        pip_files=asked.pip_files,
+        variables=asked.variables,
+    )
+
+
+def name_of(spec: str) -> str:
+    """The name of the package that a match specification is about."""
+    rest = spec.rpartition("::")[2].strip()
+    for index, letter in enumerate(rest):
+        if not (letter.isalnum() or letter in "._-"):
+            return rest[:index].lower()
+    return rest.lower()
+
+
+def _asked(section: CondaSection, folder: Path) -> CondaFile:
+    """What a section without a lock asks for; E012 if there is no channel."""
+    if section.file is None:
+        return CondaFile(channels=section.channels, dependencies=section.dependencies)
+    path = folder / section.file
+    asked = read_environment_yml(path)
+    channels = section.channels or asked.channels
+    if not channels and asked.dependencies:
+        raise AfenvError(
+            "E012",
+            "no channel is named",
+            place=str(path),
+            path="channels",
+            remedy="Write the channels, such as conda-forge, into the file or under conda.channels.",
+        )
+    return CondaFile(
+        channels=channels,
+        dependencies=asked.dependencies,
+        pip=asked.pip,
+        pip_files=tuple(str(Path(section.file).parent / name) for name in asked.pip_files),
+        variables=asked.variables,
+    )
+
+
+def _kept(
+    locked: Sequence[LockedConda],
+    channels: Sequence[CondaChannel],
+    update: frozenset[str] | None,
+    folder: Path,
+    settings: Settings,
+) -> list[tuple[str, str]]:
+    """Name and URL on this host of the packages that are preferred."""
+    by_name = {channel.name: channel for channel in channels}
+    result = []
+    for package in locked:
+        channel = by_name.get(package.channel)
+        if channel is None or package.name in (update or ()):
+            continue
+        url = package.file.urls[0]
+        if url.startswith(channel.url + "/"):
+            result.append((package.name, channel.source + url[len(channel.url) :]))
+        else:
+            result.append((package.name, settings.rewrite(file_source(url, folder))))
+    return sorted(result)
+
+
+def _by_rattler(
+    specs: Sequence[str],
+    channels: Sequence[CondaChannel],
+    subdir: str,
+    virtual: Mapping[str, str],
+    as_of: datetime,
+    keep: Sequence[tuple[str, str]],
+    folder: Path,
+    settings: Settings,
+    store: ContentStore,
+    *,
+    base: str,
+) -> list[dict[str, Any]]:
+    """The records that py-rattler chooses."""
+    if not specs:
+        return []
+    cache = store.folder / "rattler"
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_error(error, cache) from error
+    on_host = {spec_for_host(spec, channels, folder, settings): spec for spec in specs}
+    answer = ask(
+        {
+            "channels": [channel.source for channel in channels],
+            "subdir": subdir,
+            "specs": list(on_host),
+            "virtual": [as_triple(name, version) for name, version in virtual.items()],
+            "newest": int(as_of.timestamp() * 1000),
+            "keep": keep,
+            "cache": str(cache),
+            "offline": settings.offline,
+        }
+    )
+    if "records" in answer:
+        records: list[dict[str, Any]] = answer["records"]
+        return records
+    if "failure" in answer:
+        failure = answer["failure"]
+        if "collide" in failure:
+            failure["collide"] = [on_host[spec] for spec in failure["collide"]]
+        time = as_of.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        names = [channel.name for channel in channels]
+        raise no_solution(failure, virtual, base=base, as_of=time, channels=names)
+    problem = answer.get("error", {})
+    if "spec" in problem:
+        problem["spec"] = on_host[problem["spec"]]
+    raise failed(problem, offline=settings.offline)
+
+
+def _locked(
+    found: Sequence[Mapping[str, Any]],
+    channels: Sequence[CondaChannel],
+    requested: set[str],
+    settings: Settings,
+    store: ContentStore,
+    *,
+    quiet: bool,
+) -> tuple[LockedConda, ...]:
+    """The records as the lock has them: with URLs for everyone, sizes and digests."""
+    archives = {
+        record["url"]: Known(record.get("size"), record.get("sha256"), record.get("md5")) for record in found
+    }
+    known = complete(archives, sources={}, settings=settings, store=store, quiet=quiet)
+    packages = []
+    for record in found:
+        channel = _channel_of(record, channels)
+        archive = known[record["url"]]
+        packages.append(
+            locked_conda(
+                {**record, "size": archive.size, "sha256": archive.sha256},
+                channel=channel.name,
+                url=channel.canonical(record["url"], settings),
+                requested=record["name"] in requested,
+            )
+        )
+    return tuple(sorted(packages, key=lambda package: package.name))
+
+
+def _channel_of(record: Mapping[str, Any], channels: Sequence[CondaChannel]) -> CondaChannel:
+    for channel in channels:
+        if str(record.get("channel", "")).rstrip("/") == channel.source:
+            return channel
+    raise AfenvError(
+        "E120",
+        f"the conda solver chose {record['name']} from {record.get('channel')}, which was not asked for",
+    )
