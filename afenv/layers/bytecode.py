@@ -26,8 +26,8 @@ from afenv.store.content import ContentStore
 
 # One request to a compile server: files in sorted order until either is reached. What a file compiles to
 # can depend on its neighbours in the request, so both belong to the assembly version.
-CHUNK_FILES = 128
-CHUNK_BYTES = 1 << 21
+CHUNK_FILES = 256
+CHUNK_BYTES = 1 << 22
 
 _KIND = "bytecode"
 

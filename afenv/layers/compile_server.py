@@ -7,6 +7,8 @@ may be older than the one that runs afenv; it imports nothing but built-in modul
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import struct
 import subprocess
 from collections.abc import Sequence
@@ -74,6 +76,8 @@ _ALLOCATOR = {
     "MALLOC_TOP_PAD_": str(1 << 22),
 }
 
+_PIPE = 1 << 20  # bytes that a pipe holds; with the usual 64 KiB the two sides wait for each other
+
 _NUMBER = struct.Struct("<L")
 
 
@@ -96,6 +100,9 @@ class CompileServer:
         assert self._process.stdout is not None
         self._input: IO[bytes] = self._process.stdin
         self._output: IO[bytes] = self._process.stdout
+        for pipe in (self._input, self._output):
+            with contextlib.suppress(OSError):  # a limit of the user; the default size works too
+                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE)
 
     def compile(self, files: Sequence[tuple[str, bytes]]) -> list[bytes]:
         """The bytecode of each ``(path in the image, source)``; empty where it does not compile."""
