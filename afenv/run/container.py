@@ -40,7 +40,10 @@ class Mount:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunPlan:
-    """What will be run: the engine, its options, the image and the command (empty: the image's own)."""
+    """What will be run: the engine, its options, the image and the command (empty: the image's own).
+
+    ``image_id`` is the digest by which the engine knows the image.
+    """
 
     engine: Engine
     image_id: str
@@ -78,11 +81,10 @@ def plan_run(
     if folder.parent == folder:
         raise AfenvError("E030", "the root folder cannot be the working directory; change into another one")
     engine = find_runtime(runtime)
-    if load:
-        load_from_store(engine, image, store, quiet=quiet)
+    loaded = load_from_store(engine, image, store, quiet=quiet) if load else image.image_id
     return RunPlan(
         engine=engine,
-        image_id=image.image_id,
+        image_id=loaded,
         options=tuple(_options(engine, folder, interactive, mounts, env or {})),
         command=tuple(command),
     )

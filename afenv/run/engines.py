@@ -26,12 +26,14 @@ PATIENCE = 20.0  # seconds that an engine may take to say that it is there
 class Engine:
     """An engine that answers: its name and the command that starts it.
 
-    ``rootless`` tells that its containers' root is the calling user.
+    ``rootless`` tells that its containers' root is the calling user, ``containerd`` that Docker keeps
+    its images in containerd: there an image is known by its manifest, and its blobs are all needed.
     """
 
     name: Literal["docker", "podman"]
     command: tuple[str, ...]
     rootless: bool = False
+    containerd: bool = False
 
     def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a subcommand to its end and return status and output; E502 if it cannot be started."""
@@ -68,8 +70,15 @@ def docker() -> Engine:
     """Docker, if its command exists and its engine answers; else E501 or E502."""
     command = _required("docker")
     # one question, of which the answer needs the engine
-    answer = _ask("docker", (*command, "info", "--format", "{{.ServerVersion}} {{.SecurityOptions}}"))
-    return Engine(name="docker", command=command, rootless="name=rootless" in answer)
+    answer = _ask(
+        "docker", (*command, "info", "--format", "{{.ServerVersion}} {{.SecurityOptions}} {{.DriverStatus}}")
+    )
+    return Engine(
+        name="docker",
+        command=command,
+        rootless="name=rootless" in answer,
+        containerd="io.containerd.snapshotter" in answer,
+    )
 
 
 def podman() -> Engine:

@@ -21,27 +21,31 @@ from afenv.run.engines import Engine, words
 from afenv.store.content import ContentStore
 
 
-def is_loaded(engine: Engine, image_id: str) -> bool:
-    """Whether the engine has the image."""
-    return engine.call("image", "inspect", "--format", "{{.Id}}", hex_of(image_id)).returncode == 0
+def find_loaded(engine: Engine, image: Image) -> str | None:
+    """The digest by which the engine knows the image; None if it does not have it."""
+    digest = image.manifest_digest if engine.containerd else image.image_id
+    found = engine.call("image", "inspect", "--format", "{{.Id}}", hex_of(digest))
+    return digest if found.returncode == 0 else None
 
 
-def load_from_store(engine: Engine, image: Image, store: ContentStore, *, quiet: bool = False) -> bool:
-    """Make sure that the engine has the image; tell whether it had to be loaded. E502 if it fails."""
-    if is_loaded(engine, image.image_id):
-        return False
+def load_from_store(engine: Engine, image: Image, store: ContentStore, *, quiet: bool = False) -> str:
+    """Make sure that the engine has the image; the digest by which it knows it. E502 if it fails."""
+    loaded = find_loaded(engine, image)
+    if loaded is not None:
+        return loaded
     if engine.name == "podman":
         _pull_layout(engine, image, store, quiet)
     else:
-        omit = shared_layers(image, _layers_of_ours(engine))
+        omit = () if engine.containerd else shared_layers(image, _layers_of_ours(engine))
         failure = _feed(engine, image, store, omit, quiet)
-        if failure and omit:  # the engine does not take an archive with layers missing
+        if failure and omit:  # a layer may have been removed meanwhile
             failure = _feed(engine, image, store, (), quiet)
         if failure:
             raise AfenvError("E502", f"{engine.name} cannot load the image: {failure}")
-    if not is_loaded(engine, image.image_id):
+    loaded = find_loaded(engine, image)
+    if loaded is None:
         raise AfenvError("E502", f"{engine.name} loaded the image but does not know {image.image_id}")
-    return True
+    return loaded
 
 
 def _layers_of_ours(engine: Engine) -> list[list[str]]:

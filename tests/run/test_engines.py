@@ -78,6 +78,9 @@ def test_rootless_engines_are_recognised(fake, monkeypatch):
     fake("docker", 'echo "24.0 [name=seccomp name=rootless]"')
     fake("podman", "")
     assert find_runtime("docker").rootless
+    assert not find_runtime("docker").containerd
+    fake("docker", 'echo "29.0 [] [[driver-type io.containerd.snapshotter.v1]]"')
+    assert find_runtime("docker").containerd
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     assert find_runtime("podman").rootless
     monkeypatch.setattr("os.geteuid", lambda: 0)

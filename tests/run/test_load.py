@@ -43,9 +43,10 @@ def docker(fake, tmp_path):
 
 
 def test_an_image_is_loaded_once(docker, image, store, tmp_path):
-    assert load_from_store(docker(), image, store, quiet=True)
+    for _ in range(2):
+        assert load_from_store(docker(), image, store, quiet=True) == image.image_id
     assert check_image(tmp_path / "load0.tar") == image
-    assert not load_from_store(docker(), image, store, quiet=True)
+    assert not (tmp_path / "load1.tar").exists()
 
 
 def test_layers_that_are_there_are_left_out(docker, image, store, tmp_path):
@@ -54,6 +55,13 @@ def test_layers_that_are_there_are_left_out(docker, image, store, tmp_path):
     load_from_store(docker(), image, store, quiet=True)
     data = (tmp_path / "load0.tar").read_bytes()
     assert [layer.digest[7:].encode() + b"\0" in data for layer in image.layers] == [False, False, True]
+
+
+def test_an_engine_with_containerds_store_gets_every_blob(docker, image, store, tmp_path):
+    (tmp_path / "layers").write_text(json.dumps([image.layers[0].diff_id]) + "\n")
+    engine = replace(docker(), containerd=True)
+    assert load_from_store(engine, image, store, quiet=True) == image.manifest_digest
+    assert check_image(tmp_path / "load0.tar") == image
 
 
 def test_an_engine_that_wants_everything_gets_it(docker, image, store, tmp_path):
