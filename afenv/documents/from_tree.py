@@ -14,14 +14,16 @@ from afenv.documents.manifest import (
     AnalysisManifest,
     Author,
     CodeSource,
+    CondaSection,
     DebianBase,
     Environment,
+    GpuSection,
     Metadata,
     PypiSection,
 )
 
 # Sections of an environment that are kept as parsed, by the name under which they are kept.
-KEPT_SECTIONS = ("conda", "cvmfs", "gpu", "build", "builder")
+KEPT_SECTIONS = ("cvmfs", "build", "builder")
 
 
 def _author(tree: Mapping[str, Any]) -> Author:
@@ -59,6 +61,25 @@ def _pypi(tree: Mapping[str, Any]) -> PypiSection:
     )
 
 
+def _conda(tree: Mapping[str, Any]) -> CondaSection:
+    return CondaSection(
+        channels=tuple(tree.get("channels", ())),
+        dependencies=tuple(tree.get("dependencies", ())),
+        file=tree.get("file"),
+        lock=tree.get("lock"),
+        environment=tree.get("environment", "default"),
+        virtual_packages=dict(tree.get("virtual-packages", {})),
+    )
+
+
+def _gpu(tree: Mapping[str, Any]) -> GpuSection:
+    return GpuSection(
+        cuda=tree["cuda"],
+        architectures=tuple(tree.get("architectures", ())),
+        optional=tree.get("optional", False),
+    )
+
+
 def _environment(tree: Mapping[str, Any]) -> Environment:
     base = tree.get("base", {})
     unsupported = {name: tree[name] for name in KEPT_SECTIONS if tree.get(name)}
@@ -66,10 +87,16 @@ def _environment(tree: Mapping[str, Any]) -> Environment:
         unsupported["oci"] = base["oci"]
     if "conda" in base:
         unsupported["conda_base"] = base["conda"]
+    if "gpu" in tree and "conda" not in tree:
+        unsupported["gpu"] = tree["gpu"]
+    if tree.get("conda", {}).get("post-link"):
+        unsupported["post_link"] = tree["conda"]["post-link"]
     debian = base.get("debian")
     return Environment(
         platform=tree.get("platform", "linux/amd64"),
         debian=DebianBase(suite=debian, packages=tuple(base.get("packages", ()))) if debian else None,
+        conda=_conda(tree["conda"]) if "conda" in tree else None,
+        gpu=_gpu(tree["gpu"]) if "gpu" in tree else None,
         pypi=_pypi(tree["pypi"]) if "pypi" in tree else None,
         variables=dict(tree.get("variables", {})),
         bytecode=tree.get("bytecode", True),

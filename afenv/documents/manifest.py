@@ -64,16 +64,25 @@ class CondaSection:
 
     At most one of ``file`` (an environment.yml) and ``lock`` (a conda-lock.yml, pixi.lock or @EXPLICIT
     list) is set, both relative to the manifest. ``channels`` are names, URLs or folders, the first one
-    having the highest priority. ``virtual_packages`` overrides what is derived from the base and the
-    GPU need. ``post_link_scripts`` lists the packages whose scripts may run.
+    having the highest priority. ``environment`` is that of a pixi.lock. ``virtual_packages`` overrides what
+    is derived from the base and the GPU need.
     """
 
     channels: tuple[str, ...] = ()
     dependencies: tuple[str, ...] = ()
     file: str | None = None
     lock: str | None = None
-    environment: str | None = None
+    environment: str = "default"
     virtual_packages: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GpuSection:
+    """What an environment needs of a GPU: the versions of CUDA that will do, such as ``>=12.2``."""
+
+    cuda: str
+    architectures: tuple[str, ...] = ()
+    optional: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,12 +107,15 @@ class PypiSection:
 class Environment:
     """One environment.
 
-    The sections that this version does not build yet (``oci``, ``conda_base``, ``conda``, ``cvmfs``,
-    ``gpu``, ``build``, ``builder``) are kept as parsed, so that a caller can name them in E016.
+    The sections that this version does not build yet (``oci``, ``conda_base``, ``cvmfs``, ``gpu`` without
+    ``conda``, ``post_link``, ``build``, ``builder``) are kept as parsed, so that a caller can name them in
+    E016.
     """
 
     platform: str = "linux/amd64"
     debian: DebianBase | None = None
+    conda: CondaSection | None = None
+    gpu: GpuSection | None = None
     pypi: PypiSection | None = None
     variables: Mapping[str, str] = field(default_factory=dict)
     bytecode: bool = True

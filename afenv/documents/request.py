@@ -9,13 +9,26 @@ from typing import Any
 
 from afenv import canonical
 from afenv.digest import sha256_bytes
-from afenv.documents.manifest import AnalysisManifest, PypiSection
+from afenv.documents.manifest import AnalysisManifest, CondaSection, GpuSection, PypiSection
 from afenv.errors import AfenvError
 
 _INCLUDE = re.compile(
     rb"^\s*(?:-r|-c|--requirements?|--constraints?)(?:\s*=\s*|\s+|(?=[^-\s]))(.+?)\s*$", re.M
 )
+_YAML_INCLUDE = re.compile(rb"""(?<![^\s"'\[,])(?:-r|--requirement)\s+([^\s,\]"']+)""")
 _COMMENT = re.compile(rb"(?:^|\s)#.*$")
+
+
+def _content(folder: Path, name: str) -> bytes:
+    """The content of a file that the manifest refers to; E001 if it cannot be read."""
+    path = folder / name
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        message = f"cannot read {name}, which the manifest refers to: {error.strerror}"
+        raise AfenvError(
+            "E001", message, place=str(path), remedy="Correct the name, or add the file."
+        ) from None
 
 
 def _digests(folder: Path, name: str, found: dict[str, str]) -> None:
@@ -23,16 +36,9 @@ def _digests(folder: Path, name: str, found: dict[str, str]) -> None:
     name = os.path.normpath(name)
     if name in found:
         return
-    path = folder / name
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        message = f"cannot read {name}, which the manifest refers to: {error.strerror}"
-        raise AfenvError(
-            "E001", message, place=str(path), remedy="Correct the name, or add the file."
-        ) from None
+    data = _content(folder, name)
     found[name] = sha256_bytes(data)
-    if path.suffix == ".toml":
+    if name.endswith(".toml"):
         return
     for match in _INCLUDE.finditer(data):
         included = _COMMENT.sub(b"", match[1]).strip().strip(b"'\"").decode("utf-8", "replace")
@@ -56,6 +62,34 @@ def _pypi(section: PypiSection, folder: Path) -> dict[str, Any]:
     }
 
 
+def _pip_files(data: bytes) -> list[str]:
+    """The requirements files that an environment.yml may include: this is no YAML reader, for its speed."""
+    lines = (_COMMENT.sub(b"", line) for line in data.splitlines())
+    return [match[1].decode("utf-8", "replace") for line in lines for match in _YAML_INCLUDE.finditer(line)]
+
+
+def _conda(section: CondaSection, gpu: GpuSection | None, folder: Path) -> dict[str, Any]:
+    files: dict[str, str] = {}
+    for name in (section.file, section.lock):
+        if name is not None:
+            files[os.path.normpath(name)] = sha256_bytes(_content(folder, name))
+    if section.file is not None:
+        for included in _pip_files(_content(folder, section.file)):
+            path = Path(section.file).parent / included
+            if (folder / path).is_file():
+                _digests(folder, str(path), files)
+    return {
+        "channels": list(section.channels),
+        "dependencies": list(section.dependencies),
+        "file": section.file,
+        "lock": section.lock,
+        "environment": section.environment,
+        "files": files,
+        "virtual-packages": dict(section.virtual_packages),
+        "cuda": gpu.cuda if gpu else None,
+    }
+
+
 def request_digest(manifest: AnalysisManifest, environment: str, folder: Path) -> str:
     """The digest of what an environment asks for, with the content of the files that it refers to.
 
@@ -64,16 +98,15 @@ def request_digest(manifest: AnalysisManifest, environment: str, folder: Path) -
     """
     wanted = manifest.environments[environment]
     debian = wanted.debian
-    return sha256_bytes(
-        canonical.compact(
-            {
-                "platform": wanted.platform,
-                "debian": {"suite": debian.suite, "packages": sorted(debian.packages)} if debian else None,
-                "pypi": _pypi(wanted.pypi, folder) if wanted.pypi is not None else None,
-                "bytecode": wanted.bytecode,
-                "variables": dict(wanted.variables),
-                "entrypoint": list(wanted.entrypoint),
-                "workdir": wanted.workdir,
-            }
-        )
-    )
+    value: dict[str, Any] = {
+        "platform": wanted.platform,
+        "debian": {"suite": debian.suite, "packages": sorted(debian.packages)} if debian else None,
+        "pypi": _pypi(wanted.pypi, folder) if wanted.pypi is not None else None,
+        "bytecode": wanted.bytecode,
+        "variables": dict(wanted.variables),
+        "entrypoint": list(wanted.entrypoint),
+        "workdir": wanted.workdir,
+    }
+    if wanted.conda is not None:  # absent otherwise, as in the locks of versions that had no conda
+        value["conda"] = _conda(wanted.conda, wanted.gpu, folder)
+    return sha256_bytes(canonical.compact(value))

@@ -45,6 +45,8 @@ def test_manifest_keys_are_fields() -> None:
     assert _properties(MANIFEST, "author") == _fields(manifest.Author)
     assert _properties(MANIFEST, "code") - {"path"} == _fields(manifest.CodeSource) - {"folder"}
     assert _properties(MANIFEST, "pypi") == _fields(manifest.PypiSection)
+    assert _properties(MANIFEST, "conda") == _fields(manifest.CondaSection) | {"post-link"}
+    assert _properties(MANIFEST, "gpu") == _fields(manifest.GpuSection)
     kept = {"unsupported", "debian"}
     assert _properties(MANIFEST, "environment") == (
         (_fields(manifest.Environment) - kept) | set(KEPT_SECTIONS) | {"base"}
@@ -59,6 +61,8 @@ def test_manifest_defaults_are_those_of_the_fields() -> None:
         ("environment", manifest.Environment),
         ("code", manifest.CodeSource),
         ("pypi", manifest.PypiSection),
+        ("conda", manifest.CondaSection),
+        ("gpu", manifest.GpuSection),
     ):
         properties = (MANIFEST["$defs"][name] if name else MANIFEST)["properties"]
         stated = {key: value["default"] for key, value in properties.items() if "default" in value}
@@ -120,6 +124,7 @@ def test_the_schema_says_what_is_not_supported_yet() -> None:
     }
     assert {name: keys for name, keys in said.items() if keys} == {
         "the top": {"data", "steps"},
-        "environment": set(KEPT_SECTIONS),
+        "environment": {*KEPT_SECTIONS, "gpu"},
+        "conda": {"post-link"},
         "base": {"oci", "conda"},
     }

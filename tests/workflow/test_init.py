@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from afenv.documents.load import load_manifest, parse_manifest
-from afenv.documents.manifest import AnalysisManifest, Environment
+from afenv.documents.manifest import AnalysisManifest, CondaSection, Environment
 from afenv.errors import AfenvError
 from afenv.workflow.init import _scalar, draft_manifest, init
 
@@ -171,7 +171,7 @@ def test_environment_file(repository: Repository) -> None:
     repository.write("environment.yml", "channels: [conda-forge]\ndependencies: [python=3.12, pip: [hist]]\n")
     repository.write("requirements.txt", "uproot")
     environment = repository.environment()
-    assert environment.unsupported == {"conda": {"file": "environment.yml"}}
+    assert environment.conda == CondaSection(file="environment.yml")
     assert environment.pypi is None
     assert environment.debian is not None
     assert environment.debian.packages == ("ca-certificates",)
@@ -180,9 +180,8 @@ def test_environment_file(repository: Repository) -> None:
 
 def test_environment_file_without_channels(repository: Repository) -> None:
     repository.write("environment.yaml", "dependencies: [numpy]\n")
-    assert repository.environment().unsupported == {
-        "conda": {"file": "environment.yaml", "channels": ["conda-forge"]}
-    }
+    conda = CondaSection(file="environment.yaml", channels=("conda-forge",))
+    assert repository.environment().conda == conda
     repository.write("environment.yaml", "dependencies: [numpy\n")
     assert "environment.yaml: it cannot be read" in repository.not_taken()
 
@@ -192,7 +191,7 @@ def test_conda_locks(repository: Repository, name: str) -> None:
     repository.write(name, "version: 1\n")
     repository.write("environment.yml", "dependencies: [numpy]\n")
     repository.write("pixi.toml", "[workspace]\n")
-    assert repository.environment().unsupported == {"conda": {"lock": name}}
+    assert repository.environment().conda == CondaSection(lock=name)
     assert f"environment.yml: {name} answers it already" in repository.not_taken()
     assert f"pixi.toml: {name} answers it already" in repository.not_taken()
 
@@ -220,10 +219,10 @@ fit = "python fit.py"
     manifest = repository.manifest()
     assert manifest.name == "fit"
     environment = manifest.environments["default"]
-    assert environment.unsupported["conda"] == {
-        "channels": ["conda-forge", "https://example.org/channel"],
-        "dependencies": ["python 3.12.*", "root >=6.32", "numpy"],
-    }
+    assert environment.conda == CondaSection(
+        channels=("conda-forge", "https://example.org/channel"),
+        dependencies=("python 3.12.*", "root >=6.32", "numpy"),
+    )
     assert environment.pypi is not None
     assert environment.pypi.dependencies == ("hist>=2", "uproot[http]==5.5")
     assert "mine comes from a path" in repository.not_taken()
