@@ -1,6 +1,6 @@
 """What py-rattler makes of a channel: solve it, and install what was solved.
 
-    python tests/channel/oracle.py CHANNEL PREFIX SPEC... [--cuda 12.4] [--as-of TIME] [--cache FOLDER] [--solve-only]
+    python tests/channel/oracle.py CHANNEL PREFIX SPEC... [--cuda 12.4] [--as-of TIME] [--solve-only]
 
 A program of its own, because py-rattler can crash while Python exits: the results are written before, and
 the process ends without the exit that crashes.
