@@ -1,23 +1,15 @@
-"""OCI image layout folders and archives, written from the content store.
+"""OCI image layout folders, written from the content store.
 
 A layout is ``oci-layout``, ``index.json`` and ``blobs/sha256/…`` (OCI image specification 1.1,
 image-layout.md). ``index.json`` is written last and replaced in one step, so a reader sees the old image
-or the new one, never half of one. An archive is one tar file that is an ``oci-archive`` and a
-``docker-archive`` at once.
+or the new one, never half of one.
 """
 
 from __future__ import annotations
 
-import glob
-import io
 import json
 import os
-import shutil
-import tarfile
-import tempfile
-from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
 
 from afenv import canonical
 from afenv.digest import hex_of, sha256_bytes, sha256_file
@@ -119,14 +111,14 @@ def _write_blobs(image: Image, store: ContentStore, folder: Path) -> None:
 
 
 def _replace(target: Path, data: bytes) -> None:
-    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=TEMPORARY)
+    beside = target.parent / f"{TEMPORARY}{os.urandom(8).hex()}"
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with beside.open("xb") as file:
             file.write(data)
             os.fchmod(file.fileno(), 0o644)
-        Path(name).replace(target)
+        beside.replace(target)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
         raise
 
 
@@ -142,6 +134,10 @@ def _update(image: Image, store: ContentStore, folder: Path, index: bytes) -> No
 
 def _create(image: Image, store: ContentStore, folder: Path, index: bytes) -> None:
     """Write the layout beside ``folder``, which does not exist or is empty, and rename it."""
+    import glob
+    import shutil
+    import tempfile
+
     folder.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".{folder.name}{TEMPORARY}"
     for left_over in folder.parent.glob(f"{glob.escape(prefix)}*"):
@@ -181,72 +177,3 @@ def write_layout(image: Image, store: ContentStore, folder: Path, *, reference: 
     except OSError as error:
         raise write_error(error, folder) from error
     return True
-
-
-def _docker_manifest(image: Image) -> bytes:
-    entry: dict[str, Any] = {
-        "Config": f"blobs/sha256/{hex_of(image.image_id)}",
-        "RepoTags": [image.reference] if image.name and image.tag else None,
-        "Layers": [f"blobs/sha256/{hex_of(layer.digest)}" for layer in image.layers],
-    }
-    return canonical.compact([entry])
-
-
-def archive_members(image: Image, omit: Collection[str] = ()) -> Iterable[tuple[str, int, bytes | str]]:
-    """The members of the archive in order: name, size, and either the bytes or the digest of a blob.
-
-    Layers whose diff_id is in ``omit`` are left out, for an engine that has them already.
-    """
-    small = (
-        ("oci-layout", OCI_LAYOUT),
-        ("index.json", index_bytes(image)),
-        ("manifest.json", _docker_manifest(image)),
-        (f"blobs/sha256/{hex_of(image.image_id)}", image.config),
-        (f"blobs/sha256/{hex_of(image.manifest_digest)}", image.manifest),
-    )
-    for name, data in small:
-        yield name, len(data), data
-    seen = set()
-    for layer in image.layers:
-        if layer.diff_id not in omit and layer.digest not in seen:
-            seen.add(layer.digest)
-            yield f"blobs/sha256/{hex_of(layer.digest)}", layer.size, layer.digest
-
-
-def write_archive(
-    image: Image,
-    store: ContentStore,
-    stream: BinaryIO,
-    *,
-    omit: Collection[str] = (),
-    advance: Callable[[int], None] | None = None,
-) -> None:
-    """Write the image as one tar that Docker, Podman, skopeo and umoci's kin accept; same bytes each time.
-
-    It is an ``oci-archive`` and a ``docker-archive``. ``advance`` is told the bytes as they go out.
-    E305 if the store lacks a layer.
-    """
-
-    def out(data: bytes | memoryview) -> None:
-        stream.write(data)
-        if advance is not None:
-            advance(len(data))
-
-    written = 0
-    for name, size, content in archive_members(image, omit):
-        information = tarfile.TarInfo(name)
-        information.size = size
-        information.mode = 0o444
-        out(information.tobuf(format=tarfile.GNU_FORMAT))
-        source: BinaryIO = io.BytesIO(content) if isinstance(content, bytes) else store.open(content)
-        with source:
-            count = 0
-            while data := source.read(1 << 20):
-                count += len(data)
-                out(data)
-        if count != size:
-            raise AfenvError("E305", f"{name} has {count} bytes, expected {size}", place=str(store.folder))
-        padding = -size % 512
-        out(bytes(padding))
-        written += 512 + size + padding
-    out(bytes(1024 + -(written + 1024) % tarfile.RECORDSIZE))

@@ -14,7 +14,8 @@ from typing import BinaryIO, cast
 from afenv.digest import hex_of
 from afenv.errors import AfenvError
 from afenv.oci import media
-from afenv.oci.layout import archive_members, write_archive, write_layout
+from afenv.oci.archive import archive_members, write_archive
+from afenv.oci.layout import write_layout
 from afenv.oci.model import Image
 from afenv.progress import Progress
 from afenv.run.engines import Engine, words

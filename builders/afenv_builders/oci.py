@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from afenv.errors import AfenvError
-from afenv.oci.layout import write_archive, write_layout
+from afenv.oci.archive import write_archive
+from afenv.oci.layout import write_layout
 from afenv.oci.model import Descriptor, Image
 from afenv.store.content import ContentStore, write_error
 

@@ -12,8 +12,9 @@ import pytest
 
 from afenv.errors import AfenvError
 from afenv.oci import layout as module
+from afenv.oci.archive import write_archive
 from afenv.oci.check import check_image
-from afenv.oci.layout import index_bytes, write_archive, write_layout
+from afenv.oci.layout import index_bytes, write_layout
 from afenv.store.content import ContentStore
 from afenv.testing import Member, make_image
 

@@ -15,9 +15,10 @@ from afenv import canonical
 from afenv.digest import sha256_bytes
 from afenv.errors import AfenvError
 from afenv.oci import media
+from afenv.oci.archive import write_archive
 from afenv.oci.check import check_image
 from afenv.oci.files import merged
-from afenv.oci.layout import write_archive, write_layout
+from afenv.oci.layout import write_layout
 from afenv.oci.read import open_image
 from afenv.oci.tree import tree_digest
 from afenv.testing import Member, make_image, tar_of
@@ -188,11 +189,11 @@ def test_nothing_there(tmp_path):
 @pytest.mark.parametrize(
     "content",
     [
-        b"",
-        b"hello" * 1000,
-        gzip.compress(b"hello" * 1000),
-        gzip.compress(b"x" * 5000)[:-20],
-        b"\x28\xb5\x2f\xfdxx",
+        pytest.param(b"", id="empty"),
+        pytest.param(b"hello" * 1000, id="text"),
+        pytest.param(gzip.compress(b"hello" * 1000, mtime=0), id="gzip of text"),
+        pytest.param(gzip.compress(b"x" * 5000, mtime=0)[:-20], id="gzip cut short"),
+        pytest.param(b"\x28\xb5\x2f\xfdxx", id="damaged zstd"),
     ],
 )
 def test_files_that_are_not_images(tmp_path, content):

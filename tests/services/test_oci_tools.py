@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from afenv.oci.archive import write_archive
 from afenv.oci.check import check_image
 from afenv.oci.diff import diff
 from afenv.oci.files import merged
 from afenv.oci.image import assemble
-from afenv.oci.layout import write_archive, write_layout
+from afenv.oci.layout import write_layout
 from afenv.oci.model import Image
 from afenv.oci.read import open_image
 from afenv.oci.tree import tree_digest

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from afenv.errors import AfenvError
+from afenv.oci.archive import archive_members
 from afenv.oci.image import assemble
-from afenv.oci.layout import archive_members
 from afenv.run.container import Mount, find_runtime, plan_run, run_image
 from afenv.run.load import load_from_store
 from afenv.testing import BuilderContract, Member, make_layer, make_lock
