@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import bz2
+import fcntl
 import gzip
 import hashlib
 import io
+import json
 import lzma
 import os
+import shutil
 import socket
 import struct
+import subprocess
+import sys
 import tarfile
 import threading
 import time
@@ -17,6 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import hypothesis
 import pytest
@@ -350,3 +356,81 @@ class DebMaker:
 def make_deb(tmp_path: Path) -> DebMaker:
     """Makes Debian packages."""
     return DebMaker(tmp_path)
+
+
+CHANNEL_PROGRAMS = Path(__file__).parent / "channel"
+
+
+def _build_channel(folder: Path, part: str | None, environment: Mapping[str, str] | None = None) -> Path:
+    """Call the program that builds the test channel."""
+    command = [sys.executable, str(CHANNEL_PROGRAMS / "build.py"), str(folder)]
+    command += ["--only", part] if part else []
+    subprocess.run(command, check=True, env={**os.environ, **(environment or {})})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def hard_channel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a conda channel with packages that are hard to install; made of nothing."""
+    return _build_channel(tmp_path_factory.mktemp("hard"), "hard")
+
+
+@pytest.fixture(scope="session")
+def toy_channel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a conda channel with small packages to solve, no Python among them; made of nothing."""
+    return _build_channel(tmp_path_factory.mktemp("toy"), "toy")
+
+
+@pytest.fixture(scope="session")
+def core_channel() -> Path:
+    """The folder of a conda channel with a Python that runs, physics packages and the toys.
+
+    It is built from Debian and PyPI, so it needs them once; then it is kept in the user's cache for as
+    long as the programs that build it stay as they are.
+    """
+    programs = sorted(path for path in CHANNEL_PROGRAMS.rglob("*") if path.suffix in (".py", ".txt", ".yaml"))
+    key = hashlib.sha256(b"".join(path.read_bytes() for path in programs)).hexdigest()[:16]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "afenv-test-channel"
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one process builds, the others wait
+        if not (cache / key).exists():
+            shutil.rmtree(cache / "unfinished", ignore_errors=True)
+            downloads = {"AFENV_CACHE_DIR": str(cache / "downloads")}
+            _build_channel(cache / "unfinished", None, downloads).rename(cache / key)
+    return cache / key
+
+
+@pytest.fixture
+def serve_channel(http_server: HttpServer) -> Callable[[Path, str], str]:
+    """Serve a channel's folder below a path of ``http_server``, such as ``/conda-forge``; its URL."""
+
+    def serve(channel: Path, at: str) -> str:
+        for path in sorted(channel.rglob("*")):
+            if path.is_file():
+                http_server.put(f"{at}/{quote(path.relative_to(channel).as_posix())}", path.read_bytes())
+        return http_server.url + at
+
+    return serve
+
+
+class Oracle:
+    """What py-rattler makes of a channel, in a process of its own."""
+
+    def __call__(
+        self, channel: Path | str, prefix: Path, *specs: str, status: int = 0
+    ) -> list[dict[str, str]]:
+        """Solve and install; the packages. Options of the program may stand among the specs."""
+        command = [sys.executable, CHANNEL_PROGRAMS / "oracle.py", channel, prefix, *specs]
+        done = subprocess.run(
+            [str(part) for part in command], capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == status, done.stderr
+        found: list[dict[str, str]] = json.loads(done.stdout or "[]")
+        return found
+
+
+@pytest.fixture(scope="session")
+def rattler() -> Oracle:
+    """Solves and installs conda packages with py-rattler: ``rattler(channel, prefix, spec, …)``."""
+    return Oracle()

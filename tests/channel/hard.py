@@ -68,7 +68,7 @@ def _empty() -> Package:
 
 
 def _directories() -> Package:
-    """Folders that ``paths.json`` lists, as rattler-build writes them; py-rattler 0.28 cannot install them."""
+    """Folders that ``paths.json`` lists, as rattler-build writes them; py-rattler cannot install them."""
     return Package(
         name="hard-directories",
         version="1.0",
@@ -164,12 +164,10 @@ def _texts() -> Package:
             _text(f"{folder}/not-ascii.txt", "Präfix: @ – µ\n"),
             File(
                 path=f"{folder}/latin1.txt",
-                content=b"\xe4\xff " + PLACEHOLDER.encode() + b" \xfe\n",
+                content=b"\xe4\xff " + prefix + b" \xfe\n",
                 prefix="text",
             ),
-            File(
-                path=f"{folder}/nul.txt", content=b"a\0" + PLACEHOLDER.encode() + b"/lib\0b\n", prefix="text"
-            ),
+            File(path=f"{folder}/nul.txt", content=b"a\0" + prefix + b"/lib\0b\n", prefix="text"),
             _text(f"{folder}/short.txt", "@ and no other\n", placeholder=SHORT),
             File(path=f"{folder}/not-marked.txt", content=PLACEHOLDER.encode() + b" stays\n"),
             _text("lib/pkgconfig/hard-text.pc", "prefix=@\nlibdir=${prefix}/lib\n"),
