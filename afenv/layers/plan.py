@@ -27,8 +27,11 @@ def plan_layers(environment: LockedEnvironment, code: Sequence[LockedCode]) -> t
     """The layers of an environment, lowest first; from the lock alone.
 
     Debian packages come first, then the files that their scripts would have made, then wheels, then
-    code; within a kind packages of their own by name, then groups. E405 if there are more than 100.
+    code; within a kind packages of their own by name, then groups. E405 if there are more than 100, E016
+    if there are conda packages.
     """
+    if environment.conda:
+        raise AfenvError("E016", "conda packages cannot be put into layers yet")
     layers: list[PlannedLayer] = []
     if environment.debs:
         alone, groups = _divide(environment.debs, DEBS_ALONE, DEB_GROUPS)

@@ -29,6 +29,7 @@ INSTALLER = b"afenv\n"
 _UNSAFE = re.compile(r"(?:\A|/)\.{0,2}(?:/|\Z)|[\\\0\n\r]")
 _SEPARATORS = re.compile(r"[-_.]+")
 _SIGNATURES = ("RECORD.jws", "RECORD.p7s")
+_HELD = 1 << 23  # bytes of an archive that are kept in memory after use
 _LINK, _TYPE = 0o120000, 0o170000
 
 
@@ -141,8 +142,12 @@ def _write(opened: OpenWheel, writer: LayerWriter, bytecode: Mapping[str, Pyc], 
     for source, pyc in bytecode.items():
         if source[1:] not in lost:
             members[pyc.path] = pyc
+    held = 0
     for path in sorted(members.keys() - lost):
         member = members[path]
+        if held > _HELD:
+            opened.archive.forget()
+            held = 0
         if isinstance(member, Pyc):
             member.write(writer)
         elif member.data is not None:
@@ -150,6 +155,7 @@ def _write(opened: OpenWheel, writer: LayerWriter, bytecode: Mapping[str, Pyc], 
         else:
             assert member.entry is not None
             content_view = opened.archive.content(member.entry)
+            held += len(content_view)
             if member.entry.method == STORED:
                 _check_stored(content_view, member, path, opened.archive.place)
                 writer.file(path, member.mode, content_view)

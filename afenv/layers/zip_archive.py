@@ -53,6 +53,11 @@ class ZipArchive:
         except (struct.error, UnicodeDecodeError):
             raise AfenvError("E303", "the zip directory is damaged", place=place) from None
 
+    def forget(self) -> None:
+        """Let the memory go that holds parts of a mapped file; they are read again where needed."""
+        if isinstance(self.data.obj, mmap.mmap):
+            self.data.obj.madvise(mmap.MADV_DONTNEED)
+
     def content(self, entry: ZipEntry) -> memoryview:
         """The content as it lies in the archive: stored, or a raw deflate stream."""
         return self.data[entry.start : entry.end]

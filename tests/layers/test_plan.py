@@ -9,6 +9,7 @@ import pytest
 
 from afenv.documents.lock import (
     LockedCode,
+    LockedConda,
     LockedDeb,
     LockedEnvironment,
     LockedFile,
@@ -126,3 +127,11 @@ def test_budget():
     assert len(plan_layers(environment(2000, 2000), [code(f"/c{n}") for n in range(11)])) == LIMIT
     with pytest.raises(AfenvError, match="E405"):
         plan_layers(environment(2000, 2000), [code(f"/c{n}") for n in range(12)])
+
+
+def test_conda_packages_are_not_left_out_silently():
+    package = LockedConda(
+        name="x", version="1", build="0", build_number=0, channel="conda-forge", subdir="noarch", file=file(1)
+    )
+    with pytest.raises(AfenvError, match="E016"):
+        plan_layers(environment(conda=(package,)), [])
