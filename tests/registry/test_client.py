@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import os
+import signal
 import socket
 import struct
 import threading
+import time
 
 import pytest
 
@@ -198,6 +200,27 @@ def test_no_registry_there(image, store):
         RegistryClient(patience=QUICK).push(image, store, f"{host}/a", quiet=True)
     assert caught.value.code == "E201"
     assert "refused" in str(caught.value)
+
+
+def test_an_interruption_ends_what_is_under_way(registry, image, store):
+    over = threading.Event()
+
+    def hang(handler) -> None:
+        handler.rfile.read(10)
+        os.kill(os.getpid(), signal.SIGINT)
+        over.wait(30)
+        handler.close_connection = True
+
+    registry.faults["PUT"] = [hang]
+    patience = Patience(connect=30, stall=30, attempts=4, first_pause=5)
+    begun = time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            RegistryClient(patience=patience).push(image, store, f"{registry.host}/a", quiet=True)
+    finally:
+        over.set()
+    assert time.monotonic() - begun < 4
+    assert not registry.manifests
 
 
 def test_plain_http_is_not_spoken_with_others(image, store, registry, monkeypatch):
