@@ -145,8 +145,17 @@ def _binaries() -> Package:
             _binary("bin/hard-not-ascii", b"\0", "@/lib/Müon", b"\0\xc3\x28"),
             _binary("bin/hard-newline", b"\0", "@/lib\nmore @ text\n", b"\0"),
             _binary("bin/hard-page", b"\0" * 65530, "@/lib", b"\0" * 70000),
-            _binary("lib/hard-short.so", b"\0", "@/lib", b"\0", placeholder=SHORT),
         ),
+    )
+
+
+def _short() -> Package:
+    """For prefixes of no more bytes than its placeholder, such as /opt/conda."""
+    return Package(
+        name="hard-short",
+        version="1.0",
+        subdir="linux-64",
+        files=(_binary("lib/hard-short.so", b"\0", "@/lib", b"\0", placeholder=SHORT),),
     )
 
 
@@ -377,6 +386,7 @@ def hard_packages() -> Iterator[Package]:
     yield _links(".tar.bz2")
     yield from _clobber()
     yield _binaries()
+    yield _short()
     yield _texts()
     yield _shebangs()
     yield from _old()
