@@ -11,7 +11,8 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from afenv.layers.system_shell import Invocation, ShellLimitError, invocations
+from afenv.layers.system_shell import ShellLimitError, invocations
+from afenv.layers.system_shell_words import Invocation
 
 FOLDER = "etc/alternatives"
 ADMIN = "var/lib/dpkg/alternatives"

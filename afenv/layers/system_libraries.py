@@ -68,12 +68,12 @@ def cache_file(entries: Iterable[tuple[str, str]], flags: int) -> bytes:
     strings = bytearray()
     table = bytearray()
     for name in order:
-        path = known[name].encode("utf-8", "surrogateescape")
+        text = known[name].encode("utf-8", "surrogateescape")
         value = table_end + len(strings)
         # The name is the end of the path, so that one string serves for both.
-        key = value + len(path) - len(name.encode("utf-8", "surrogateescape"))
+        key = value + len(text) - len(name.encode("utf-8", "surrogateescape"))
         table += _ENTRY.pack(flags, key, value, 0, 0)
-        strings += path + b"\0"
+        strings += text + b"\0"
     little_endian = 2
     header = _HEADER.pack(b"glibc-ld.so.cache", b"1.1", len(order), len(strings), little_endian, 0)
     return header + bytes(table) + bytes(strings)

@@ -11,12 +11,10 @@ Source of the language: POSIX.1-2017, "Shell Command Language".
 from __future__ import annotations
 
 import fnmatch
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
 
-from afenv.layers.system_shell_parser import (
+from afenv.layers.system_shell_parser import parse
+from afenv.layers.system_shell_syntax import (
     And,
     Assignment,
     Case,
@@ -29,27 +27,17 @@ from afenv.layers.system_shell_parser import (
     Node,
     Not,
     Or,
-    Part,
     Pipe,
     Sequence_,
     ShellSyntaxError,
-    Word,
-    parse,
 )
+from afenv.layers.system_shell_words import Invocation, State, fields, join
 
 MAX_STEPS = 20_000
 MAX_DEPTH = 60
 
-_GLOB = re.compile(r"[*?]|\[.*\]")
 _FOLDERS = ("/usr/bin", "/usr/sbin", "/bin", "/sbin")
 _STATUS = {":": True, "true": True, "false": False, "echo": True, "printf": True, "set": True, "umask": True}
-
-
-class Invocation(NamedTuple):
-    """A command that the script runs; ``certain`` is False where that, or a word of it, is not known."""
-
-    words: tuple[str | None, ...]
-    certain: bool
 
 
 class ShellLimitError(Exception):
@@ -65,19 +53,6 @@ class _Return(Exception):
         self.status = status
 
 
-@dataclass
-class _State:
-    wanted: frozenset[str]
-    exists: Callable[[str], bool]
-    variables: dict[str, str | None]
-    positional: list[str | None]
-    functions: dict[str, Node] = field(default_factory=dict)
-    found: list[Invocation] = field(default_factory=list)
-    uncertain: int = 0
-    steps: int = 0
-    depth: int = 0
-
-
 def invocations(
     script: str,
     commands: Sequence[str],
@@ -91,7 +66,7 @@ def invocations(
     ``exists`` answers whether an absolute path exists. Raises :class:`ShellLimitError` where the script
     cannot be followed.
     """
-    state = _State(frozenset(commands), exists, dict(variables), list(arguments))
+    state = State(frozenset(commands), exists, dict(variables), list(arguments))
     try:
         _run(parse(script), state)
     except (_Exit, _Return):
@@ -103,143 +78,10 @@ def invocations(
     return state.found
 
 
-# --- words ---
-
-
-def _parameter(name: str, state: _State) -> str | None:
-    """The value of a variable or parameter; None if it is not known, empty if it is not set."""
-    if name.isdigit():
-        number = int(name)
-        if number == 0:
-            return "postinst"
-        return state.positional[number - 1] if number <= len(state.positional) else ""
-    if name == "#":
-        return str(len(state.positional))
-    if name in "@*":
-        values = state.positional
-        return None if None in values else " ".join(value for value in values if value is not None)
-    if name in "?$!-":
-        return None
-    return state.variables.get(name, "")
-
-
-def _part(part: Part, state: _State) -> str | None:
-    if part.kind == "text":
-        return part.text
-    if part.kind == "variable":
-        value = _parameter(part.text, state)
-        if part.operator in (":-", "-"):
-            if value is None or value:
-                return value
-            return _join(part.argument, state) if part.operator == ":-" or not value else value
-        if part.operator in (":+", "+"):
-            return None if value is None else (_join(part.argument, state) if value else "")
-        if part.operator in ("%", "%%", "#", "##"):
-            return _trim(value, part.operator, _join(part.argument, state))
-        return value if not part.operator else None
-    if part.kind == "command":
-        return _substitution(part.text, state)
-    return None
-
-
-def _trim(value: str | None, operator: str, pattern: str | None) -> str | None:
-    """``${x%pattern}`` and its like."""
-    if value is None or pattern is None:
-        return None
-    lengths = range(len(value) + 1)
-    for length in lengths if len(operator) == 1 else reversed(lengths):
-        if operator[0] == "%":
-            head, tail = value[: len(value) - length], value[len(value) - length :]
-            if fnmatch.fnmatchcase(tail, pattern):
-                return head
-        elif fnmatch.fnmatchcase(value[:length], pattern):
-            return value[length:]
-    return value
-
-
-def _substitution(script: str, state: _State) -> str | None:
-    """The output of a few commands whose answer is known."""
-    words = script.split()
-    if words[:2] == ["dpkg", "--print-architecture"] and len(words) == 2:
-        return state.variables.get("DPKG_MAINTSCRIPT_ARCH")
-    if words in (["uname", "-s"], ["uname"]):
-        return "Linux"
-    try:
-        tree = parse(script)
-    except ShellSyntaxError:
-        return None
-    if isinstance(tree, Sequence_) and len(tree.nodes) == 1 and isinstance(tree.nodes[0], Command):
-        command = tree.nodes[0]
-        values = _fields(command.words, state)
-        if command.assignments or command.redirected or not values or None in values:
-            return None
-        known = [value for value in values if value is not None]
-        if known[0] == "echo" and known[1:2] != ["-n"] and not any("\\" in word for word in known):
-            return " ".join(known[1:])
-        if known[0] == "basename" and len(known) in (2, 3):
-            name = known[1].rstrip("/").rpartition("/")[2]
-            return name.removesuffix(known[2]) if len(known) == 3 else name
-        if known[0] == "dirname" and len(known) == 2:
-            return known[1].rpartition("/")[0] or ("/" if known[1].startswith("/") else ".")
-        if known[0] == "expr" and len(known) == 4 and known[2] in ("+", "-"):
-            if not (known[1].isdigit() and known[3].isdigit()):
-                return None
-            left, right = int(known[1]), int(known[3])
-            return str(left + right if known[2] == "+" else left - right)
-    return None
-
-
-def _join(word: Word, state: _State) -> str | None:
-    """The word as one string, without field splitting."""
-    values = [_part(part, state) for part in word.parts]
-    return None if None in values else "".join(value for value in values if value is not None)
-
-
-def _fields(words: Sequence[Word], state: _State) -> list[str | None]:
-    """The words after expansion and field splitting; None stands for one that is not known."""
-    result: list[str | None] = []
-    for word in words:
-        if len(word.parts) == 1 and word.parts[0].kind == "variable" and word.parts[0].text == "@":
-            result.extend(state.positional)
-            continue
-        current: str | None = ""
-        started = False
-        for part in word.parts:
-            value = _part(part, state)
-            if value is None:
-                current, started = None, True
-            elif part.quoted or part.kind == "text":
-                current = None if current is None else current + value
-                started = True
-            else:
-                pieces = value.split()
-                if not pieces:
-                    continue
-                if value[0].isspace() and started:
-                    result.append(current)
-                    current = ""
-                for index, piece in enumerate(pieces):
-                    if index:
-                        result.append(current)
-                        current = ""
-                    current = None if current is None else current + piece
-                started = True
-                if value[-1].isspace():
-                    result.append(current)
-                    current, started = "", False
-        if started:
-            if current is not None and any(
-                part.kind == "text" and not part.quoted and _GLOB.search(part.text) for part in word.parts
-            ):
-                current = None  # a file name pattern: what it matches is not known
-            result.append(current)
-    return result
-
-
 # --- commands; a status is True, False, or None where it is not known ---
 
 
-def _run(node: Node, state: _State) -> bool | None:
+def _run(node: Node, state: State) -> bool | None:
     state.steps += 1
     if state.steps > MAX_STEPS:
         raise ShellLimitError("it takes too many steps")
@@ -252,7 +94,7 @@ def _run(node: Node, state: _State) -> bool | None:
         state.depth -= 1
 
 
-def _run_node(node: Node, state: _State) -> bool | None:
+def _run_node(node: Node, state: State) -> bool | None:
     if isinstance(node, Command):
         return _command(node, state)
     if isinstance(node, Sequence_):
@@ -304,7 +146,7 @@ def _run_node(node: Node, state: _State) -> bool | None:
     return None
 
 
-def _perhaps(node: Node, state: _State) -> bool | None:
+def _perhaps(node: Node, state: State) -> bool | None:
     """Follow what may or may not run."""
     state.uncertain += 1
     try:
@@ -315,7 +157,7 @@ def _perhaps(node: Node, state: _State) -> bool | None:
         state.uncertain -= 1
 
 
-def _if(node: If, state: _State) -> bool | None:
+def _if(node: If, state: State) -> bool | None:
     for condition, body in node.branches:
         status = _run(condition, state)
         if status is True:
@@ -328,13 +170,13 @@ def _if(node: If, state: _State) -> bool | None:
     return True if node.otherwise is None else _run(node.otherwise, state)
 
 
-def _case(node: Case, state: _State) -> bool | None:
-    subject = _join(node.subject, state)
+def _case(node: Case, state: State) -> bool | None:
+    subject = join(node.subject, state)
     doubt = subject is None
     for patterns, body in node.branches:
         match: bool | None = False
         for pattern in patterns:
-            text = _join(pattern, state)
+            text = join(pattern, state)
             if subject is None or text is None:
                 match = None
             elif fnmatch.fnmatchcase(subject, text):
@@ -348,8 +190,8 @@ def _case(node: Case, state: _State) -> bool | None:
     return None if doubt else True
 
 
-def _for(node: For, state: _State) -> bool | None:
-    values = list(state.positional) if node.words is None else _fields(node.words, state)
+def _for(node: For, state: State) -> bool | None:
+    values = list(state.positional) if node.words is None else fields(node.words, state)
     status: bool | None = True
     for value in values:
         state.variables[node.name] = value
@@ -357,15 +199,15 @@ def _for(node: For, state: _State) -> bool | None:
     return status
 
 
-def _assign(assignment: Assignment, state: _State) -> None:
-    value = _join(assignment.value, state)
-    if state.uncertain and state.variables.get(assignment.name, "") != value:
+def _assign(assignment: Assignment, state: State) -> None:
+    value = join(assignment.value, state)
+    if not state.certain and state.variables.get(assignment.name, "") != value:
         value = None
     state.variables[assignment.name] = value
 
 
-def _command(node: Command, state: _State) -> bool | None:
-    values = _fields(node.words, state)
+def _command(node: Command, state: State) -> bool | None:
+    values = fields(node.words, state)
     if not values:
         for assignment in node.assignments:
             _assign(assignment, state)
@@ -375,9 +217,9 @@ def _command(node: Command, state: _State) -> bool | None:
         return None
     name = name.rpartition("/")[2] if name.startswith(("/usr/", "/bin/", "/sbin/")) else name
     if name in state.wanted:
-        certain = not state.uncertain and None not in arguments
+        certain = state.certain and None not in arguments
         state.found.append(Invocation((name, *arguments), certain))
-        return True if not state.uncertain else None
+        return True if state.certain else None
     if name in state.functions:
         return _call(state.functions[name], arguments, state)
     if name in ("[", "test"):
@@ -396,15 +238,20 @@ def _command(node: Command, state: _State) -> bool | None:
                 state.variables.pop(argument, None)
         return True
     if name in ("exit", "return"):
-        if not state.uncertain:
-            if name == "exit":
-                raise _Exit
-            status = {"0": True, None: None}.get(arguments[0], False) if arguments else True
-            raise _Return(status)
+        _leave(name, arguments, state)
         return None
-    if name == "shift":
-        state.positional = state.positional[1:]
+    if name in ("shift", "set"):
+        if name == "shift":
+            state.positional = state.positional[1:]
+        elif "--" in arguments:
+            state.positional = arguments[arguments.index("--") + 1 :]
+        if not state.certain:
+            state.positional = [None] * len(state.positional)
         return True
+    if name in ("read", "getopts", "eval") or name.startswith("db_"):
+        changed = state.variables if name == "eval" else [item for item in arguments if item]
+        state.variables |= dict.fromkeys([*changed, "RET", "REPLY"])
+        return None
     if name == "dpkg" and arguments[:1] == ["--compare-versions"] and len(arguments) == 4:
         return _compare_versions(arguments[1], arguments[2])
     if name in ("which", "command", "type") and arguments:
@@ -415,14 +262,28 @@ def _command(node: Command, state: _State) -> bool | None:
     return _STATUS.get(name)
 
 
-def _call(body: Node, arguments: list[str | None], state: _State) -> bool | None:
+def _leave(name: str, arguments: list[str | None], state: State) -> None:
+    """``exit`` and ``return``."""
+    status = (arguments[0] if arguments else "0") == "0" if None not in arguments else None
+    if not state.uncertain:
+        if name == "exit":
+            raise _Exit
+        raise _Return(status)
+    if name == "return":
+        state.may_have_returned = True
+    elif status is not False:  # a script that fails installs nothing: it is taken to succeed
+        state.may_have_ended = True
+
+
+def _call(body: Node, arguments: list[str | None], state: State) -> bool | None:
     saved, state.positional = state.positional, arguments
+    before, state.may_have_returned = state.may_have_returned, False
     try:
         return _run(body, state)
     except _Return as result:
         return result.status
     finally:
-        state.positional = saved
+        state.positional, state.may_have_returned = saved, before
 
 
 def _compare_versions(left: str | None, operator: str | None) -> bool | None:
@@ -446,7 +307,7 @@ _NUMBERS: dict[str, Callable[[int, int], bool]] = {
 }
 
 
-def _test(words: list[str | None], state: _State) -> bool | None:
+def _test(words: list[str | None], state: State) -> bool | None:
     """``test``: the forms of up to three arguments, ``!``, ``-a`` and ``-o``."""
     if not words:
         return False
