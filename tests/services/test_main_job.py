@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -97,12 +98,17 @@ def installed(folder: Path) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def example(folder: Path, installed: dict[str, Path]) -> Path:
+def example(folder: Path, installed: dict[str, Path]) -> Iterator[Path]:
     """The example, locked and built once, so that everything is downloaded."""
     place = copy_example(folder / "example")
     environment = {**os.environ, "AFENV_CACHE_DIR": str(folder / "store")}
-    subprocess.run([installed["3.11"], "-q", "-C", place, "build"], env=environment, check=True)
-    return place
+    command = [installed["3.11"], "-q", "-C", place, "build"]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    yield place
+    for engine in ("docker", "podman"):  # what the tests loaded
+        known = os.environ.get(f"AFENV_{engine.upper()}") or shutil.which(engine, path="/usr/bin:/bin")
+        if known:
+            subprocess.run([*shlex.split(known), "rmi", "-f", done.stdout.strip()], capture_output=True)
 
 
 def downloads(example: Path, source: Path, target: Path) -> None:
