@@ -14,6 +14,7 @@ import shlex
 import shutil
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from afenv.errors import AfenvError
@@ -35,17 +36,20 @@ class Engine:
     rootless: bool = False
     containerd: bool = False
 
-    def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a subcommand to its end and return status and output; E502 if it cannot be started."""
-        return call(self.name, (*self.command, *arguments))
+    def call(self, *arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+        """Run a subcommand to its end, in ``folder``, and return status and output.
 
-
-def call(name: str, command: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
-    """Run an engine's command to its end; E502 if it cannot be started."""
-    try:
-        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    except OSError as error:
-        raise AfenvError("E502", f"{name} cannot be started: {error.strerror}", place=command[0]) from None
+        E502 if it cannot be started.
+        """
+        command = (*self.command, *arguments)
+        try:
+            return subprocess.run(
+                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, cwd=folder
+            )
+        except OSError as error:
+            raise AfenvError(
+                "E502", f"{self.name} cannot be started: {error.strerror}", place=command[0]
+            ) from None
 
 
 def words(result: subprocess.CompletedProcess[str]) -> str:

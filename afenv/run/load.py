@@ -21,6 +21,8 @@ from afenv.progress import Progress
 from afenv.run.engines import Engine, words
 from afenv.store.content import ContentStore
 
+LAYOUT = "afenv-image"
+
 
 def find_loaded(engine: Engine, image: Image) -> str | None:
     """The digest by which the engine knows the image; None if it does not have it."""
@@ -112,13 +114,14 @@ def _pull_layout(engine: Engine, image: Image, store: ContentStore, quiet: bool)
     folder = Path(tempfile.mkdtemp(dir=store.temporary_folder(), prefix="layout-"))
     try:
         with Progress(f"loading into {engine.name}", image.size, quiet=quiet) as progress:
-            write_layout(image, store, folder)
-            source = f"oci:{folder}" + (f":{image.reference}" if image.reference else "")
-            result = engine.call("pull", "--quiet", source)
+            write_layout(image, store, folder / LAYOUT, reference="")
+            # Podman names the image after the path as it is given, which must have no capitals
+            result = engine.call("pull", "--quiet", f"oci:{LAYOUT}", folder=folder)
             if result.returncode != 0:
                 raise AfenvError("E502", f"{engine.name} cannot load the image: {words(result)}")
             if image.reference:
                 engine.call("tag", hex_of(image.image_id), f"localhost/{image.reference}")
+                engine.call("untag", hex_of(image.image_id), f"localhost/{LAYOUT}:latest")
             progress.advance(image.size)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

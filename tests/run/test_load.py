@@ -95,15 +95,14 @@ def test_an_engine_that_does_not_read(fake, store, tmp_path):
 def test_podman_copies_from_a_layout(fake, image, store, tmp_path):
     log = fake(
         "podman",
-        """from=${3#oci:}; from=${from%:sample:1.0}
-case "$1" in
+        """case "$1" in
   image) [ -e "$state/loaded" ] ;;
-  pull) cp -r "$from" "$state/copy"; touch "$state/loaded" ;;
+  pull) cp -r "${3#oci:}" "$state/copy"; touch "$state/loaded" ;;
 esac""",
     )
     engine = Engine(name="podman", command=(str(tmp_path / "bin" / "podman"),))
     assert load_from_store(engine, image, store, quiet=True)
-    assert check_image(tmp_path / "copy") == image
+    assert check_image(tmp_path / "copy").image_id == image.image_id
     assert f"tag {image.image_id[7:]} localhost/sample:1.0" in log.read_text()
     assert not list(store.temporary_folder().iterdir())
 

@@ -18,6 +18,7 @@ from afenv.oci.archive import archive_members
 from afenv.oci.image import assemble
 from afenv.run.container import Mount, find_runtime, plan_run, run_image
 from afenv.run.load import load_from_store
+from afenv.store.content import ContentStore
 from afenv.testing import BuilderContract, Member, make_layer, make_lock
 from afenv_builders.oci import OciBuilder
 
@@ -231,6 +232,17 @@ class TestTheDockerTarget(BuilderContract):
     def removed_again(self, docker):
         yield
         subprocess.run([docker, "image", "rm", "--force", "sample:1.0"], capture_output=True, check=False)
+
+
+def test_podman_loads_from_a_store_with_any_path(runnable, podman, call, store, tmp_path):
+    """Podman names what it pulls after the path; capitals are not allowed in names."""
+    store.folder.rename(tmp_path / "Up Per,x")
+    engine = find_runtime("podman")
+    load_from_store(engine, runnable, ContentStore(tmp_path / "Up Per,x"), quiet=True)
+    names = call(
+        *shlex.split(podman), "image", "inspect", "--format", "{{.RepoTags}}", runnable.image_id[7:]
+    ).stdout
+    assert names.strip() == "[localhost/sample:1.0]"
 
 
 def test_the_folder_must_exist(runnable, store, tmp_path):
