@@ -51,13 +51,13 @@ ghostscript imagemagick graphviz
 qtbase5-dev libqt5svg5-dev
 libboost-all-dev libeigen3-dev
 librdkafka-dev libprotobuf-dev protobuf-compiler
-pythia8-data fastjet lhapdf
+libhepmc3-dev libclhep-dev
 r-base-core octave
 default-jre-headless maven
 clang llvm lld
 vim emacs-nox less man-db
 gdb valgrind strace
-slurm-client htcondor
+slurm-client munge
 nodejs npm
 ruby perl php-cli
 postfix

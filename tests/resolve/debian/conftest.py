@@ -22,7 +22,7 @@ from afenv.resolve.debian import DebianResult, resolve_debian
 from afenv.store.content import ContentStore
 
 DAY = timedelta(days=1)
-DATE = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
+DATE = datetime(2024, 3, 1, 12, 0, 0, tzinfo=UTC)
 AS_OF = DATE + DAY
 LIVE = "https://deb.debian.org"
 SNAPSHOT = "https://snapshot.debian.org/archive"

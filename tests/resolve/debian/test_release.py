@@ -11,7 +11,7 @@ from tests.resolve.debian.conftest import clear_sign, in_release, make_key
 
 KEY, CERTIFICATE = make_key()
 TEXT = in_release(
-    "bookworm", {"main/binary-amd64/Packages.xz": b"x"}, valid_until=datetime(2026, 3, 8, tzinfo=UTC)
+    "bookworm", {"main/binary-amd64/Packages.xz": b"x"}, valid_until=datetime(2024, 3, 8, tzinfo=UTC)
 )
 SIGNED = clear_sign(TEXT, KEY)
 
@@ -26,8 +26,8 @@ def refused(data: bytes, *keys: bytes) -> AfenvError:
 def test_read() -> None:
     release = read_release(SIGNED, (CERTIFICATE,), "here")
     assert release.codename == "bookworm"
-    assert release.date == datetime(2026, 3, 1, 12, tzinfo=UTC)
-    assert release.valid_until == datetime(2026, 3, 8, tzinfo=UTC)
+    assert release.date == datetime(2024, 3, 1, 12, tzinfo=UTC)
+    assert release.valid_until == datetime(2024, 3, 8, tzinfo=UTC)
     assert release.by_hash
     assert list(release.files) == ["main/binary-amd64/Packages.xz"]
     assert release.files["main/binary-amd64/Packages.xz"][0] == 1
@@ -100,8 +100,8 @@ def test_a_signature_made_before_its_key_expired_stays_valid() -> None:
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("Date: Sun, 01 Mar 2026 12:00:00 UTC\n", ""),
-        ("Date: Sun, 01 Mar 2026 12:00:00 UTC\n", "Date: yesterday\n"),
+        ("Date: Fri, 01 Mar 2024 12:00:00 UTC\n", ""),
+        ("Date: Fri, 01 Mar 2024 12:00:00 UTC\n", "Date: yesterday\n"),
         (" main/binary", " main binary"),
         (TEXT[TEXT.index("SHA256") :], ""),
     ],
