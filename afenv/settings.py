@@ -19,7 +19,7 @@ They come from the environment; nothing here changes a byte of a lock or an imag
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from afenv.errors import AfenvError
@@ -41,6 +41,15 @@ class Settings:
             if url.startswith(prefix):
                 return replacement + url[len(prefix) :]
         return url
+
+    def beside(self, folder: Path) -> Settings:
+        """These settings, with which URLs that begin with ``./`` or ``../`` are files beside a manifest.
+
+        A lock has such URLs for channels that are folders of the project. ``folder`` is that of the manifest.
+        """
+        rules = (("./", folder.as_uri() + "/"), ("../", folder.parent.as_uri() + "/"))
+        others = tuple(rule for rule in self.mirrors if rule[0] not in ("./", "../"))
+        return replace(self, mirrors=(*others, *rules))
 
 
 def _integer(name: str, text: str, least: int) -> int:

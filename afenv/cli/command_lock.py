@@ -28,6 +28,7 @@ def run(options: Namespace) -> int:
         upgrade=options.upgrade,
         as_of=parse_time(options.as_of) if options.as_of else None,
         allow_dirty=options.allow_dirty,
+        solver=options.solver,
     )
     lock, changed = lock_project(project, how)
     _show(options, project, lock, "written" if changed else "is up to date")
@@ -36,7 +37,12 @@ def run(options: Namespace) -> int:
 
 def _show(options: Namespace, project: Project, lock: Lock, verdict: str) -> None:
     environments = {
-        name: {"debs": len(environment.debs), "wheels": len(environment.wheels), "as-of": environment.as_of}
+        name: {
+            "debs": len(environment.debs),
+            "conda": len(environment.conda),
+            "wheels": len(environment.wheels),
+            "as-of": environment.as_of,
+        }
         for name, environment in lock.environments.items()
     }
     if options.json:
@@ -50,7 +56,9 @@ def _show(options: Namespace, project: Project, lock: Lock, verdict: str) -> Non
         return
     say(f"{project.lock_path} {verdict}", quiet=options.quiet)
     for name, counts in environments.items():
+        conda = f"{counts['conda']} conda packages, " if counts["conda"] else ""
         say(
-            f"  {name}: {counts['debs']} Debian packages, {counts['wheels']} wheels, as of {counts['as-of']}",
+            f"  {name}: {counts['debs']} Debian packages, {conda}{counts['wheels']} wheels, "
+            f"as of {counts['as-of']}",
             quiet=options.quiet,
         )

@@ -60,6 +60,12 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--as-of", metavar="TIME", help="packages as they were at TIME, such as 2026-01-31T00:00:00Z"
     )
+    sub.add_argument(
+        "--solver",
+        choices=("rattler", "conda-lock"),
+        default="rattler",
+        help="who chooses conda packages; conda-lock needs conda, mamba or micromamba (default: %(default)s)",
+    )
     _allow_dirty(sub)
     _json(sub)
 

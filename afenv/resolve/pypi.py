@@ -13,8 +13,8 @@ import re
 import sys
 import tempfile
 import tomllib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -28,6 +28,7 @@ from afenv.resolve.pypi_inputs import (
     parse_requirement,
     referred_files,
 )
+from afenv.resolve.pypi_provided import explain_provided, is_provided, plain, write_provided
 from afenv.resolve.pypi_pylock import ChosenWheel, choose_wheels, pins
 from afenv.resolve.pypi_pyproject import pyproject_requirements, read_toml
 from afenv.resolve.pypi_sizes import sizes_of
@@ -64,21 +65,23 @@ def resolve_pypi(
     store: ContentStore,
     locked: Sequence[LockedWheel] = (),
     update: frozenset[str] | None = None,
+    provided: Mapping[str, str] | None = None,
     warn: Callable[[str], None] = _to_stderr,
 ) -> tuple[LockedWheel, ...]:
     """The wheels of an environment, sorted by name.
 
     ``folder`` is that of the manifest. With ``locked``, the versions of an earlier lock are kept where they
     still fit, except those of the packages in ``update``. Files that were uploaded after ``as_of`` do not
-    exist. ``warn`` is given what a user should know although it is no error, such as a yanked release that
-    was asked for by its exact version.
+    exist. ``provided`` has the versions of distributions that are there already, by normalised name: no
+    wheel is chosen for them, and a requirement that they do not fit is E102. ``warn`` is given what a user
+    should know although it is no error, such as a yanked release that was asked for by its exact version.
 
     Raises E013, E014, E016 for requirements, E101 for what does not exist, E102 for a conflict, E103 for
     what was yanked, E107 where there is no wheel, E120, E201, E202, E203.
     """
     target = target_of(python.version, glibc, platform)
     if section.lock is not None:
-        chosen, requested = _from_pylock(section, folder / section.lock, target)
+        chosen, requested = _from_pylock(section, folder / section.lock, target, provided or {})
         dependencies = {wheel.name: wheel.dependencies for wheel in chosen}
     else:
         wanted = _wanted(section, folder, python)
@@ -87,9 +90,17 @@ def resolve_pypi(
         keep = [
             (wheel.name, wheel.version)
             for wheel in locked
-            if wheel.name not in {normalised(name) for name in update or ()}
+            if wheel.name not in {normalised(name) for name in update or ()} | set(provided or ())
         ]
-        solver = _Solver(target=target, as_of=as_of, settings=settings, store=store, folder=folder, warn=warn)
+        solver = _Solver(
+            target=target,
+            as_of=as_of,
+            settings=settings,
+            store=store,
+            folder=folder,
+            warn=warn,
+            provided=provided or {},
+        )
         chosen, dependencies, requested = solver.solve(wanted, keep)
     sizes = sizes_of(chosen, store, settings)
     names = {wheel.name for wheel in chosen}
@@ -131,7 +142,7 @@ def _wanted(section: PypiSection, folder: Path, python: LockedPython) -> Wanted:
 
 
 def _from_pylock(
-    section: PypiSection, path: Path, target: Target
+    section: PypiSection, path: Path, target: Target, provided: Mapping[str, str]
 ) -> tuple[tuple[ChosenWheel, ...], frozenset[str]]:
     """The wheels of a pylock.toml, and which of them are asked for: those that no other needs."""
     place = str(path)
@@ -154,6 +165,8 @@ def _from_pylock(
                 remedy="Lock the file again with this requirement, or remove it from pypi.dependencies.",
             )
         named.add(name)
+    chosen = tuple(wheel for wheel in chosen if not is_provided(wheel.name, wheel.version, provided, place))
+    versions = {name: version for name, version in versions.items() if name not in provided}
     needed = {name for wheel in chosen for name in wheel.dependencies}
     return chosen, frozenset(named | (set(versions) - needed))
 
@@ -168,6 +181,7 @@ class _Solver:
     store: ContentStore
     folder: Path
     warn: Callable[[str], None]
+    provided: Mapping[str, str] = field(default_factory=dict)
 
     def solve(
         self, wanted: Wanted, keep: Sequence[tuple[str, str]]
@@ -180,11 +194,16 @@ class _Solver:
                 if wanted.requirements:
                     (work / "manifest.in").write_text("\n".join(wanted.requirements) + "\n", encoding="utf-8")
                     inputs.append(str(work / "manifest.in"))
+                if self.provided:
+                    inputs += ["--constraints", str(write_provided(work, self.provided))]
                 data, chosen = self._versions(wanted, inputs, keep, work / "pylock.toml")
                 by_url = any("archive" in package for package in data.get("packages", ()))
                 dependencies, requested = edges(
                     self._edges(wanted, inputs, chosen, by_url, work / "edges.txt")
                 )
+                dependencies = {
+                    name: children for name, children in dependencies.items() if name not in self.provided
+                }
         except OSError as error:
             raise write_error(error, self.store.folder) from error
         if set(dependencies) != {wheel.name for wheel in chosen}:
@@ -199,8 +218,11 @@ class _Solver:
             output.write_text(pins(keep), encoding="utf-8")
         question = [*self._arguments(), "--format", "pylock.toml", "--output-file", str(output)]
         for warning in warnings_of(self._run([*question, *inputs], wanted)):
-            self.warn(warning)
+            self.warn(plain(warning))
         data = tomllib.loads(output.read_text(encoding="utf-8"))
+        data["packages"] = [
+            package for package in data.get("packages", ()) if package["name"] not in self.provided
+        ]
         return data, choose_wheels(data, self.target, wanted.place or "pypi.dependencies")
 
     def _edges(
@@ -233,7 +255,8 @@ class _Solver:
         status, report = run_uv(arguments, self.folder, self.settings)
         if status:
             as_of = self.as_of.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-            raise explain(report, as_of, offline=self.settings.offline, place=wanted.place)
+            error = explain(report, as_of, offline=self.settings.offline, place=wanted.place)
+            raise explain_provided(error, self.provided)
         return report
 
 

@@ -30,13 +30,14 @@ class Locking:
     """How to lock.
 
     ``update`` names packages to move to their newest version; ``upgrade`` moves all; ``as_of`` is the
-    time (UTC) at which the package indexes are looked at.
+    time (UTC) at which the package indexes are looked at; ``solver`` is that of conda packages.
     """
 
     update: frozenset[str] = frozenset()
     upgrade: bool = False
     as_of: datetime | None = None
     allow_dirty: bool = False
+    solver: str = "rattler"
 
     @property
     def anew(self) -> bool:
@@ -185,7 +186,7 @@ def _environment(
         return old
     as_of = how.as_of or datetime.now(UTC).replace(microsecond=0)
     preferred = None if how.upgrade or how.as_of is not None else old
-    found = _resolve(project, manifest.environments[name], request, as_of, preferred, how.update)
+    found = _resolve(project, manifest.environments[name], request, as_of, preferred, how)
     if old is None:
         return found
     found = replace(found, extra=old.extra)
@@ -200,7 +201,7 @@ def _resolve(
     request: str,
     as_of: datetime,
     old: LockedEnvironment | None,
-    update: frozenset[str],
+    how: Locking,
 ) -> LockedEnvironment:
     from afenv.resolve.debian import resolve_debian
     from afenv.resolve.pypi import resolve_pypi
@@ -209,9 +210,9 @@ def _resolve(
 
     if environment.debian is None:
         raise AfenvError("E016", "an environment without a Debian base is not supported yet")
-    pypi = environment.pypi
+    update = how.update or None
     base = environment.debian
-    if pypi is not None:
+    if environment.pypi is not None:
         base = replace(base, packages=(*base.packages, *MANYLINUX_LIBRARIES))
     debian = resolve_debian(
         base,
@@ -220,9 +221,16 @@ def _resolve(
         Fetcher(project.store, project.settings, quiet=project.quiet),
         project.store,
         locked=old.debs if old else (),
-        update=update or None,
+        update=update,
     )
-    python = locked_python(debian.debs)
+    python, provided, pypi = locked_python(debian.debs), dict[str, str](), environment.pypi
+    conda = None
+    if environment.conda is not None:
+        from afenv.workflow.lock_conda import lock_conda
+
+        glibc = glibc_version(debian.debs)
+        conda = lock_conda(project, environment, glibc, as_of, old, solver=how.solver, update=update)
+        python, provided, pypi = conda.python or python, conda.provided, conda.pypi
     wheels: tuple[LockedWheel, ...] = ()
     if pypi is not None:
         if python is None:
@@ -237,7 +245,8 @@ def _resolve(
             settings=project.settings,
             store=project.store,
             locked=old.wheels if old else (),
-            update=update or None,
+            update=update,
+            provided=provided,
         )
     return LockedEnvironment(
         request=request,
@@ -246,11 +255,14 @@ def _resolve(
         suite=environment.debian.suite,
         indexes=debian.indexes,
         debs=debian.debs,
+        conda=conda.packages if conda else (),
+        conda_prefix=conda.prefix if conda else None,
+        virtual_packages=conda.virtual_packages if conda else {},
         python=python,
-        wheels=wheels,
+        wheels=tuple(sorted((*wheels, *(conda.wheels if conda else ())), key=lambda wheel: wheel.name)),
         owners=dict(pypi.owners) if pypi else {},
         bytecode=environment.bytecode,
-        variables=dict(environment.variables),
+        variables={**(conda.variables if conda else {}), **environment.variables},
         entrypoint=environment.entrypoint,
         workdir=environment.workdir,
     )
@@ -258,6 +270,7 @@ def _resolve(
 
 def _check_updates(update: frozenset[str], environments: dict[str, LockedEnvironment]) -> None:
     known = {deb.name for environment in environments.values() for deb in environment.debs}
+    known |= {package.name for environment in environments.values() for package in environment.conda}
     known |= {wheel.name for environment in environments.values() for wheel in environment.wheels}
     missing = sorted(update - known)
     if missing:

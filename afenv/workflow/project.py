@@ -49,7 +49,7 @@ def open_project(folder: Path, *, offline: bool = False, quiet: bool = False) ->
     """The project in ``folder``; E001 if there is no such folder."""
     if not folder.is_dir():
         raise AfenvError("E001", "there is no such folder", place=str(folder))
-    settings = load_settings(offline=offline)
+    settings = load_settings(offline=offline).beside(folder.absolute())
     return Project(
         folder=folder.absolute(),
         settings=settings,

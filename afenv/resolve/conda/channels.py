@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, urlsplit
 
 from afenv.errors import AfenvError
 from afenv.settings import Settings
@@ -36,8 +36,8 @@ def without_secrets(text: str) -> str:
 class CondaChannel:
     """A channel: its name in the lock, its base URL for everyone, and its URL on this host.
 
-    All end without a slash. The ``url`` of a folder inside the project is the folder, relative to the
-    manifest, so that a lock does not depend on where the project lies.
+    All end without a slash. The ``url`` of a folder that is given relative to the manifest is so too, so that
+    a lock does not depend on where the project lies; see :meth:`afenv.settings.Settings.beside`.
     """
 
     name: str
@@ -81,7 +81,8 @@ def _channel(name: str, folder: Path, settings: Settings) -> CondaChannel:
         path = Path(os.path.normpath(folder / name))
         if not path.is_dir():
             raise AfenvError("E001", "there is no such channel folder", place=str(path))
-        url = path.as_uri() if name.startswith("/") else name
+        relative = quote(name if name.startswith(("./", "../")) else name + "/.")
+        url = path.as_uri() if name.startswith("/") else relative
         return CondaChannel(name=name, url=url, source=path.as_uri())
     if "://" in name:
         url = _SUBDIR.sub("", name)
@@ -101,13 +102,6 @@ def _channel(name: str, folder: Path, settings: Settings) -> CondaChannel:
     url = ALIAS + name
     source = settings.rewrite(url + "/").rstrip("/")
     return CondaChannel(name=name, url=url, source=source)
-
-
-def file_source(url: str, folder: Path) -> str:
-    """The URL to download from, where a lock has a path relative to the manifest in ``folder``."""
-    if "://" in url:
-        return url
-    return Path(os.path.normpath(folder / unquote(url))).as_uri()
 
 
 def spec_for_host(spec: str, channels: Iterable[CondaChannel], folder: Path, settings: Settings) -> str:

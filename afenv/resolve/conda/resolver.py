@@ -15,7 +15,6 @@ from afenv.progress import Progress
 from afenv.resolve.conda.channels import (
     CondaChannel,
     channels_of,
-    file_source,
     spec_for_host,
     subdir_of,
 )
@@ -71,6 +70,7 @@ def resolve_conda(
     Raises E013, E014 for requirements, E101 for what does not exist, E102 for a conflict, E120, E201, E202,
     E203.
     """
+    settings = settings.beside(folder)
     subdir = subdir_of(platform)
     virtual = virtual_packages(subdir, glibc, cuda, section.virtual_packages)
     asked = _asked(section, folder)
@@ -78,7 +78,7 @@ def resolve_conda(
     specs = list(dict.fromkeys(asked.dependencies))
     with Progress("Solving conda packages", 0, unit="packages", quiet=quiet) as progress:
         if solver == "rattler":
-            keep = _kept(locked, channels, update, folder, settings)
+            keep = _kept(locked, channels, update, settings)
             found = _by_rattler(
                 specs, channels, subdir, virtual, as_of, keep, folder, settings, store, base=base
             )
@@ -133,7 +133,6 @@ def _kept(
     locked: Sequence[LockedConda],
     channels: Sequence[CondaChannel],
     update: frozenset[str] | None,
-    folder: Path,
     settings: Settings,
 ) -> list[tuple[str, str]]:
     """Name and URL on this host of the packages that are preferred."""
@@ -147,7 +146,7 @@ def _kept(
         if url.startswith(channel.url + "/"):
             result.append((package.name, channel.source + url[len(channel.url) :]))
         else:
-            result.append((package.name, settings.rewrite(file_source(url, folder))))
+            result.append((package.name, settings.rewrite(url)))
     return sorted(result)
 
 
