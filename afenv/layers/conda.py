@@ -20,7 +20,7 @@ from afenv.layers.bytecode import Compiler, pyc_path
 from afenv.layers.conda_archive import CondaArchive, all_chunks, open_conda
 from afenv.layers.conda_paths import CondaInfo, PathEntry, read_info
 from afenv.layers.conda_prefix import PrefixTooLong, replace_binary, replace_text
-from afenv.layers.conda_python import PREFIX, CondaPython, command_text, conda_python
+from afenv.layers.conda_python import PREFIX, CondaPython, command_text, conda_python, uses_python
 from afenv.layers.deb_tar import TarMember, check_link
 from afenv.layers.writer import LayerWriter
 
@@ -58,10 +58,12 @@ def open_package(
     archive = open_conda(path, name, sha256=package.file.sha256 if check else None)
     info = read_info(package, archive.info(), name)
     prefix = (environment.conda_prefix or PREFIX).rstrip("/")
-    python = conda_python(environment.conda)
+    python = conda_python(environment.conda) if uses_python(package) else None
     places = {path: path for path in info.paths}
     commands: dict[str, bytes] = {}
     if info.noarch_python:
+        if not uses_python(package):
+            archive.bad(f"{package.name} is for Python, and its record in the channel does not say so")
         if python is None:
             message = f"{package.name} is for Python, and the environment has no conda package python"
             raise AfenvError("E106", message, remedy="Add python to conda.dependencies.")

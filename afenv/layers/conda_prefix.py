@@ -14,6 +14,7 @@ DEFAULT_PLACEHOLDER = "/opt/anaconda1anaconda2anaconda3"
 MAX_SHEBANG = 127  # bytes of a first line that Linux reads (128 with the newline)
 
 _SHEBANG = re.compile(rb"#![ ]*(?P<path>/(?:\\ |[^ \n\r\t])*)(?P<rest>.*)\Z", re.DOTALL)
+_PYTHON = re.compile(rb"python(?:[0-9]+(?:\.[0-9]+)?)?\Z")
 
 
 class PrefixTooLong(Exception):
@@ -24,7 +25,8 @@ def replace_text(data: bytes, placeholder: bytes, prefix: bytes) -> bytes:
     """``data`` with the prefix replaced.
 
     A first line ``#!`` that would be longer than the system reads, or whose interpreter's path would
-    have a space, finds its interpreter through ``/usr/bin/env``.
+    have a space, becomes one that ``/bin/sh`` and Python both understand; where the interpreter is not
+    Python, it is looked for through ``/usr/bin/env``.
     """
     if data[:2] != b"#!":
         return data.replace(placeholder, prefix)
@@ -34,17 +36,19 @@ def replace_text(data: bytes, placeholder: bytes, prefix: bytes) -> bytes:
 
 
 def _shebang(line: bytes, placeholder: bytes, prefix: bytes) -> bytes:
-    if b" " in prefix and placeholder in line:
-        return _through_env(line).replace(placeholder, prefix)
-    line = line.replace(placeholder, prefix)
-    return _through_env(line) if len(line) > MAX_SHEBANG else line
-
-
-def _through_env(line: bytes) -> bytes:
-    match = _SHEBANG.match(line)
+    line = line.decode("utf-8", "replace").encode()
+    new = line.replace(placeholder, prefix)
+    spaced = b" " in prefix and placeholder in line
+    if len(new) <= MAX_SHEBANG and not spaced:
+        return new
+    match = _SHEBANG.match(line if spaced else new)
     if match is None:
-        return line
-    return b"#!/usr/bin/env " + match["path"].rpartition(b"/")[2] + match["rest"]
+        return new
+    path, rest = (match[part].replace(placeholder, prefix) for part in ("path", "rest"))
+    name = match["path"].rpartition(b"/")[2]
+    if _PYTHON.match(name):
+        return b"#!/bin/sh\n'''exec' \"" + path + b'"' + rest + b' "$0" "$@" #' + b"'''"
+    return b"#!/usr/bin/env " + name + rest
 
 
 def replace_binary(chunks: Iterable[bytes], placeholder: bytes, prefix: bytes) -> Iterator[bytes]:

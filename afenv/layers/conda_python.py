@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from afenv.documents.lock import LockedConda
 from afenv.errors import AfenvError
+from afenv.layers.conda_order import dependency_name
 from afenv.layers.conda_paths import EntryPoint
 from afenv.layers.conda_prefix import MAX_SHEBANG
 
@@ -59,6 +60,15 @@ def conda_python(packages: Iterable[LockedConda]) -> CondaPython | None:
         raise AfenvError("E304", f"the package python puts other packages into {site!r}")
     return CondaPython(
         version=package.version, executable=f"bin/python{match[1]}", site_packages=site, package=package
+    )
+
+
+def uses_python(package: LockedConda) -> bool:
+    """Whether what the package becomes depends on the environment's Python; from the lock alone."""
+    return (
+        package.noarch == "python"
+        or package.name == "python"
+        or any(dependency_name(one) == "python" for one in package.depends)
     )
 
 

@@ -81,9 +81,9 @@ def prepare_interpreter(
     folder = store.folder / "interpreters" / identity.removeprefix("sha256:")
     with store.lock("interpreter-" + identity[7:23]):
         known = store.load_key("interpreter", identity)
-        if not folder.is_dir() or known is None or known.get("tree") != _tree_digest(folder):
+        if not folder.is_dir() or known is None or known.get("tree") != tree_digest(folder):
             _unpack(needed_debs(debs, version), paths, folder, store)
-            store.save_key("interpreter", identity, {"tree": _tree_digest(folder)})
+            store.save_key("interpreter", identity, {"tree": tree_digest(folder)})
     interpreter = Interpreter(
         id=identity,
         version=minor_version(version),
@@ -95,7 +95,7 @@ def prepare_interpreter(
             "LC_ALL": "C",
         },
     )
-    _probe(interpreter)
+    probe(interpreter)
     return interpreter
 
 
@@ -135,7 +135,7 @@ def _unpack_deb(path: Path, sha256: str, root: Path) -> None:
         target.symlink_to(name)
 
 
-def _tree_digest(folder: Path) -> str:
+def tree_digest(folder: Path) -> str:
     """The digest of all files and links of a folder."""
     total = hashlib.sha256()
     for parent, folders, files in os.walk(folder):
@@ -166,7 +166,8 @@ def _command(folder: Path, version: str) -> tuple[str, ...]:
     return loader, "--library-path", ":".join(libraries), python
 
 
-def _probe(interpreter: Interpreter) -> None:
+def probe(interpreter: Interpreter) -> None:
+    """Start it once; E404 if it does not run here, or is of another version."""
     try:
         done = subprocess.run(
             [*interpreter.command, "-S", "-c", _PROBE],
