@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from cuda import WHEEL, cuda_packages
 from debs import WANTED, library_packages, python_packages
 from packages import Package
 from wheels import wheel_package
@@ -41,4 +42,7 @@ def core_packages() -> Iterator[Package]:
     yield from python_packages(debs)
     paths = fetcher.files([wheel.file for wheel in environment.wheels], title="wheels")
     for wheel, path in zip(environment.wheels, paths, strict=True):
-        yield wheel_package(path, wheel.file.file_name)
+        if wheel.name == WHEEL:
+            yield from cuda_packages(path, wheel.version)
+        else:
+            yield wheel_package(path, wheel.file.file_name)

@@ -97,12 +97,25 @@ def _links(extension: str) -> Package:
             _link(f"{folder}/up/and/down", "../../sub/file"),
             _link(f"{folder}/chain", "relative"),
             _link(f"{folder}/dangling", "nowhere"),
-            _link(f"{folder}/absolute", f"/opt/conda/{folder}/file"),
             _link(f"{folder}/subdir", "sub"),
             _link(f"{folder}/dot", "."),
             _link(f"{folder}/sub/loop", "loop"),
             File(path=f"{folder}/second", kind="hardlink", target=f"{folder}/file"),
             File(path=f"{folder}/a-before-file", kind="hardlink", target=f"{folder}/file"),
+        ),
+    )
+
+
+def _absolute() -> Package:
+    """An absolute link, which leads into the prefix only where that is /opt/conda."""
+    folder = "share/hard-absolute"
+    return Package(
+        name="hard-absolute",
+        version="1.0",
+        noarch="generic",
+        files=(
+            File(path=f"{folder}/file", content=b"content\n"),
+            _link(f"{folder}/absolute", f"/opt/conda/{folder}/file"),
         ),
     )
 
@@ -384,6 +397,7 @@ def hard_packages() -> Iterator[Package]:
     yield _directories()
     yield _links(".conda")
     yield _links(".tar.bz2")
+    yield _absolute()
     yield from _clobber()
     yield _binaries()
     yield _short()
