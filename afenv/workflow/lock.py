@@ -40,6 +40,11 @@ class Locking:
     solver: str = "rattler"
 
     @property
+    def prefers_locked(self) -> bool:
+        """Whether versions that the lock has are kept where they still fit."""
+        return not self.upgrade and (self.as_of is None or bool(self.update))
+
+    @property
     def anew(self) -> bool:
         """Whether environments are resolved even if the lock fits the manifest."""
         return bool(self.update) or self.upgrade or self.as_of is not None
@@ -185,7 +190,7 @@ def _environment(
     if old is not None and old.request == request and not how.anew:
         return old
     as_of = how.as_of or datetime.now(UTC).replace(microsecond=0)
-    preferred = None if how.upgrade or how.as_of is not None else old
+    preferred = old if how.prefers_locked and _same_kind(old, manifest.environments[name]) else None
     found = _resolve(project, manifest.environments[name], request, as_of, preferred, how)
     if old is None:
         return found
@@ -193,6 +198,12 @@ def _environment(
     if how.as_of is None and replace(found, as_of=old.as_of, indexes=old.indexes) == old:
         return old  # newer indexes, the same answer: the lock stays as it is
     return found
+
+
+def _same_kind(old: LockedEnvironment | None, environment: Environment) -> bool:
+    """Whether versions of the lock mean something for the environment: the same suite and platform."""
+    suite = environment.debian.suite if environment.debian else None
+    return old is not None and (old.suite, old.platform) == (suite, environment.platform)
 
 
 def _resolve(

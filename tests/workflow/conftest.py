@@ -118,8 +118,8 @@ class World:
     def lock(self) -> Any:
         return json.loads((self.project / "afenv.lock").read_bytes())
 
-    def publish_debs(self, version: str = "1.0") -> None:
-        """Publish the Debian packages; those that are not published yet appear in a new index."""
+    def publish_debs(self, version: str = "1.0", suite: str = "bookworm") -> None:
+        """Publish the Debian packages as a suite; its index gives them that version, if they have no other."""
         debs = golden.DEBS | EXTRA_DEBS
         stanzas = []
         for name, (fields, _, _) in debs.items():
@@ -133,12 +133,12 @@ class World:
                 "Maintainer": "A <a@example.org>",
             }
             stanzas.append("".join(f"{key}: {value}\n" for key, value in lines.items()))
-        for suite, archive, text in (
-            ("bookworm", "debian", "\n".join(stanzas)),
-            ("bookworm-updates", "debian", ""),
-            ("bookworm-security", "debian-security", ""),
+        for name, archive, text in (
+            (suite, "debian", "\n".join(stanzas)),
+            (f"{suite}-updates", "debian", ""),
+            (f"{suite}-security", "debian-security", ""),
         ):
-            self._publish_index(suite, archive, text)
+            self._publish_index(name, archive, text)
 
     def _publish_index(self, suite: str, archive: str, text: str) -> None:
         from pysequoia import SignatureMode, sign

@@ -122,6 +122,15 @@ def test_an_update_moves_one_package(world: Any) -> None:
     assert packages(world.lock(), "wheels") == {"alpha": "2.0", "beta": "2.0"}
 
 
+def test_another_suite_takes_its_own_versions(world: Any) -> None:
+    world.afenv_json("lock")
+    world.publish_debs("1.1", suite="trixie")
+    manifest = (world.project / "afenv.yaml").read_text()
+    world.write("afenv.yaml", manifest.replace("bookworm", "trixie"))
+    world.afenv_json("lock")
+    assert packages(world.lock(), "debs")["base-files"] == "1.1"
+
+
 def test_updating_what_is_not_there(world: Any) -> None:
     world.afenv_json("lock")
     before = (world.project / "afenv.lock").read_bytes()
