@@ -119,7 +119,7 @@ class World:
         return json.loads((self.project / "afenv.lock").read_bytes())
 
     def publish_debs(self, version: str = "1.0", suite: str = "bookworm") -> None:
-        """Publish the Debian packages as a suite; its index gives them that version, if they have no other."""
+        """Publish the Debian packages as a suite, in that version where they have no other."""
         debs = golden.DEBS | EXTRA_DEBS
         stanzas = []
         for name, (fields, _, _) in debs.items():
