@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from afenv.run.supervise import supervise
 from afenv.store.content import ContentStore
 
 HOME = "/run/home"
+EVENT_PAUSE = 0.2  # seconds
 SELINUX = Path("/sys/fs/selinux/enforce")
 PODMAN_INITS = ("/usr/libexec/podman/catatonit", "/usr/lib/podman/catatonit", "/usr/bin/catatonit")
 
@@ -194,14 +196,15 @@ def _kill(engine: Engine, identity: Path) -> None:
 
 def _was_started(engine: Engine, identity: Path) -> bool:
     """Whether the container ran, so that 125 is the command's own exit status and not the engine's."""
-    import time
-
     container = _container(identity)
     if container is None:
         return False
-    now = int(time.time())
-    events = engine.call(
-        *("events", "--since", "24h", "--until", str(now + 1)),
-        *("--filter", f"container={container}", "--filter", "event=start", "--format", "{{.ID}}"),
-    )
-    return container[:12] in events.stdout
+    for _ in range(3):  # an engine under load may write its events down a little later
+        events = engine.call(
+            *("events", "--since", "24h", "--until", str(int(time.time()) + 1)),
+            *("--filter", f"container={container}", "--filter", "event=start", "--format", "{{.ID}}"),
+        )
+        if container[:12] in events.stdout:
+            return True
+        time.sleep(EVENT_PAUSE)
+    return False
