@@ -49,7 +49,11 @@ async def work(options: argparse.Namespace, cache: Path) -> list[RepoDataRecord]
     )
     if not options.solve_only:
         await install(
-            records=records, target_prefix=options.prefix, cache_dir=cache / "pkgs", show_progress=False
+            records=records,
+            target_prefix=options.prefix,
+            cache_dir=cache / "pkgs",
+            show_progress=False,
+            alternative_target_prefix=options.as_prefix,
         )
     return records
 
@@ -62,6 +66,7 @@ def main() -> None:
     parser.add_argument("--cuda")
     parser.add_argument("--as-of")
     parser.add_argument("--cache", type=Path)
+    parser.add_argument("--as-prefix", help="the prefix that the files are to name")
     parser.add_argument("--solve-only", action="store_true")
     options = parser.parse_args()
     if Path(options.channel).is_dir():

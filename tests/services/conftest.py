@@ -111,6 +111,12 @@ def podman() -> str:
     return tool("podman") + (f" --runtime {runc}" if runc else "")
 
 
+@pytest.fixture(scope="session")
+def apptainer() -> str:
+    """The command apptainer."""
+    return tool("apptainer")
+
+
 @pytest.fixture
 def engines(docker: str, podman: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let afenv use the engines that the tests use."""
