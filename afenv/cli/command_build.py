@@ -16,7 +16,7 @@ def run(options: Namespace) -> int:
     built = build_project(
         project,
         environment=options.environment,
-        output=options.output,
+        output=options.folder_of_analysis / options.output if options.output else None,
         target=options.target,
         locked=options.locked,
         allow_dirty=options.allow_dirty,

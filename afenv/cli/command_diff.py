@@ -10,7 +10,7 @@ from afenv.oci.diff import diff
 
 def run(options: Namespace) -> int:
     """Show what differs; 0 if nothing does, 1 if something does."""
-    found = diff(options.a, options.b)
+    found = diff(options.folder_of_analysis / options.a, options.folder_of_analysis / options.b)
     if options.json:
         print_json(found.as_json())
     else:

@@ -10,7 +10,7 @@ from afenv.oci.inspect import inspect_image
 
 def run(options: Namespace) -> int:
     """Show an image."""
-    found = inspect_image(options.image)
+    found = inspect_image(options.folder_of_analysis / options.image)
     if options.json:
         print_json(found.as_json())
     else:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from argparse import Namespace
 
 from afenv.cli.output import print_json, say
-from afenv.workflow.build import push_layout
-from afenv.workflow.project import open_project
+from afenv.errors import AfenvError
+from afenv.workflow.push import push_layout
 
 
 def run(options: Namespace) -> int:
     """Push an image layout to a registry."""
-    project = open_project(options.folder_of_analysis, offline=options.offline, quiet=options.quiet)
-    pushed = push_layout(project, options.image, options.reference)
+    if options.offline:
+        raise AfenvError("E030", "pushing needs a connection: it does not go with --offline")
+    pushed = push_layout(options.folder_of_analysis / options.image, options.reference, quiet=options.quiet)
     if options.json:
         print_json({"reference": options.reference, "manifest_digest": pushed})
     else:

@@ -185,13 +185,3 @@ def _push(project: Project, image: Image, reference: str) -> str:
 
     find_registry().push(image, project.store, reference, quiet=project.quiet)
     return reference
-
-
-def push_layout(project: Project, path: Path, reference: str) -> str:
-    """Push an image layout to a registry and return the manifest's digest."""
-    from afenv.oci.read import open_image
-    from afenv.oci.registries import find_registry
-
-    with open_image(path) as opened:
-        digest: str = find_registry().push(opened.image, opened.blobs, reference, quiet=project.quiet)
-        return digest

@@ -302,3 +302,12 @@ def test_a_damaged_lock(world: Any, text: str) -> None:
     assert "afenv.lock" in err
     assert "Traceback" not in err
     assert (world.project / "afenv.lock").read_text() == text
+
+
+def test_paths_are_relative_to_the_folder_of_dash_c(world: Any) -> None:
+    (built,) = world.afenv_json("build", "-o", "image")
+    assert Path(built["path"]) == world.project / "image"
+    assert world.afenv_json("inspect", "image")["image_id"] == built["image_id"]
+    assert world.afenv("diff", "image", "image")[0] == 0
+    status, _, err = world.afenv("push", "image", "registry.example.org/a:1", "--offline")
+    assert (status, "E030" in err) == (2, True)
