@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from afenv.documents.lock import LockedConda, LockedEnvironment
@@ -88,6 +89,7 @@ def write_conda(
     *,
     compiler: Compiler | None,
     lost: Mapping[str, frozenset[str]],
+    opened: Mapping[str, OpenConda] = MappingProxyType({}),
     check: bool = True,
     done: Callable[[int], object] | None = None,
 ) -> None:
@@ -95,13 +97,16 @@ def write_conda(
 
     ``paths`` leads from the sha256 of a package to its file; ``lost`` are the paths, relative to the
     prefix, that a package leaves to others; with ``compiler``, bytecode is added where a package has
-    none. ``done`` hears the size of each archive when it is written. Raises E301, E303, E304, E409 (no
-    room for the prefix), and E401 and E404 of the writer and the compiler.
+    none. ``opened`` are packages whose metadata were read before, by name. ``done`` hears the size of
+    each archive when it is written. Raises E301, E303, E304, E409 (no room for the prefix), and E401 and
+    E404 of the writer and the compiler.
     """
     for package in sorted(packages, key=lambda package: package.name):
-        opened = open_package(package, paths[package.file.sha256], environment, check=check)
+        one = opened.get(package.name)
+        if one is None:
+            one = open_package(package, paths[package.file.sha256], environment, check=check)
         writer.package = package.name
-        _Writing(opened, writer, lost.get(package.name, frozenset()), compiler).write()
+        _Writing(one, writer, lost.get(package.name, frozenset()), compiler).write()
         if done is not None:
             done(package.file.size)
     writer.package = ""

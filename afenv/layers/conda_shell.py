@@ -33,7 +33,10 @@ Exists = Callable[[str], Literal["file", "folder", ""]]
 
 # Variables whose value is known only when the container runs.
 _RUNTIME = frozenset(
-    "COLUMNS HOME HOSTNAME IFS LINES LOGNAME MAIL OLDPWD PPID PS1 PWD SHELL SHLVL TERM TMPDIR UID USER _".split()
+    (
+        *("COLUMNS", "HOME", "HOSTNAME", "IFS", "LINES", "LOGNAME", "MAIL", "OLDPWD", "PPID", "PS1"),
+        *("PWD", "SHELL", "SHLVL", "TERM", "TMPDIR", "UID", "USER", "_"),
+    )
 )
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _SPECIAL = re.compile(r"[\s*?\[~]")
@@ -113,7 +116,8 @@ class _Shell:
         name = node.words[0].literal()
         if name == "export":
             return self._export(node.words[1:])
-        words = [self._field(word) for word in node.words[1:]]
+        expand = self._join if name == "[[" else self._field
+        words = [expand(word) for word in node.words[1:]]
         if name == "unset":
             for word in words:
                 if word == "-v":

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
-from afenv.documents.lock import LockedCode, LockedDeb, LockedWheel
+from afenv.documents.lock import LockedCode, LockedConda, LockedDeb, LockedWheel
 
 GZIP_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 
@@ -13,19 +14,24 @@ GZIP_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 # archive can hold), so that a layer depends on its packages alone and can be shared by analyses.
 PACKAGE_MTIME = 315532800
 
+# Where programs are looked for in every image.
+SYSTEM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedLayer:
     """One layer to be written: a name for people, and the inputs that it holds.
 
-    ``debs`` and ``wheels`` are sorted by name. ``kind`` tells which writer takes it: ``debian`` and
-    ``pypi`` hold packages, ``system`` the files that Debian's maintainer scripts would have made,
-    ``code`` the analysis code.
+    ``debs``, ``conda`` and ``wheels`` are sorted by name. ``kind`` tells which writer takes it:
+    ``debian``, ``conda`` and ``pypi`` hold packages, ``system`` the files that Debian's maintainer
+    scripts would have made, ``conda-environment`` those of a conda environment that belong to no
+    package, ``code`` the analysis code.
     """
 
     name: str
-    kind: Literal["debian", "system", "pypi", "code"]
+    kind: Literal["debian", "system", "conda", "conda-environment", "pypi", "code"]
     debs: tuple[LockedDeb, ...] = ()
+    conda: tuple[LockedConda, ...] = ()
     wheels: tuple[LockedWheel, ...] = ()
     code: LockedCode | None = None
 
@@ -36,7 +42,9 @@ class Layer:
 
     ``diff_id`` is the digest of the uncompressed tar, ``digest`` and ``size`` (bytes) those of the blob
     as it is stored; ``source`` says for people what it holds; ``listing`` is the digest of its
-    listing in the content store (see :mod:`afenv.layers.listing`).
+    listing in the content store (see :mod:`afenv.layers.listing`). ``variables`` are what the layer adds
+    to the environment of the image, and ``entrypoint`` what a container has to start with before its
+    command.
     """
 
     diff_id: str
@@ -45,3 +53,5 @@ class Layer:
     source: str
     listing: str
     media_type: str = GZIP_LAYER
+    variables: Mapping[str, str] = field(default_factory=dict, hash=False)
+    entrypoint: tuple[str, ...] = ()

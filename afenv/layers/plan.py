@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from afenv.documents.lock import LockedCode, LockedDeb, LockedEnvironment, LockedWheel
+from afenv.documents.lock import LockedCode, LockedConda, LockedDeb, LockedEnvironment, LockedWheel
 from afenv.errors import AfenvError
 from afenv.layers.model import PlannedLayer
 
@@ -19,19 +19,19 @@ LIMIT = 100
 
 DEBS_ALONE, DEB_GROUPS = 16, 4
 WHEELS_ALONE, WHEEL_GROUPS = 60, 8
+CONDA_ALONE, CONDA_GROUPS = 48, 8
+CONDA_WHEELS_ALONE, CONDA_WHEEL_GROUPS = 8, 4  # wheels beside conda packages
 
-Package = TypeVar("Package", LockedDeb, LockedWheel)
+Package = TypeVar("Package", LockedDeb, LockedConda, LockedWheel)
 
 
 def plan_layers(environment: LockedEnvironment, code: Sequence[LockedCode]) -> tuple[PlannedLayer, ...]:
     """The layers of an environment, lowest first; from the lock alone.
 
-    Debian packages come first, then the files that their scripts would have made, then wheels, then
-    code; within a kind packages of their own by name, then groups. E405 if there are more than 100, E016
-    if there are conda packages.
+    Debian packages come first, then the files that their scripts would have made, then conda packages
+    and the files of their environment, then wheels, then code; within a kind packages of their own by
+    name, then groups. E405 if there are more than 100.
     """
-    if environment.conda:
-        raise AfenvError("E016", "conda packages cannot be put into layers yet")
     layers: list[PlannedLayer] = []
     if environment.debs:
         alone, groups = _divide(environment.debs, DEBS_ALONE, DEB_GROUPS)
@@ -42,7 +42,20 @@ def plan_layers(environment: LockedEnvironment, code: Sequence[LockedCode]) -> t
             PlannedLayer(name=f"debian:group-{number}", kind="debian", debs=debs) for number, debs in groups
         ]
         layers.append(PlannedLayer(name="system", kind="system"))
-    wheels_alone, wheel_groups = _divide(environment.wheels, WHEELS_ALONE, WHEEL_GROUPS)
+    share = WHEELS_ALONE, WHEEL_GROUPS
+    if environment.conda:
+        share = CONDA_WHEELS_ALONE, CONDA_WHEEL_GROUPS
+        conda_alone, conda_groups = _divide(environment.conda, CONDA_ALONE, CONDA_GROUPS)
+        layers += [
+            PlannedLayer(name=f"conda:{package.name}={package.version}", kind="conda", conda=(package,))
+            for package in conda_alone
+        ]
+        layers += [
+            PlannedLayer(name=f"conda:group-{number}", kind="conda", conda=packages)
+            for number, packages in conda_groups
+        ]
+        layers.append(PlannedLayer(name="conda:environment", kind="conda-environment"))
+    wheels_alone, wheel_groups = _divide(environment.wheels, *share)
     layers += [
         PlannedLayer(name=f"pypi:{wheel.name}=={wheel.version}", kind="pypi", wheels=(wheel,))
         for wheel in wheels_alone
@@ -59,7 +72,7 @@ def plan_layers(environment: LockedEnvironment, code: Sequence[LockedCode]) -> t
 
 def layer_source(layer: PlannedLayer) -> str:
     """What a layer holds, for people."""
-    packages: Iterable[LockedDeb | LockedWheel] = layer.debs or layer.wheels
+    packages: Iterable[LockedDeb | LockedConda | LockedWheel] = layer.debs or layer.conda or layer.wheels
     names = [package.name for package in packages]
     return (
         layer.name if len(names) < 2 and "group-" not in layer.name else f"{layer.name}: {', '.join(names)}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from afenv import canonical
 from afenv.digest import sha256_bytes
@@ -16,9 +16,12 @@ from afenv.documents.lock import ASSEMBLY_VERSION, LockedCode, LockedEnvironment
 from afenv.errors import AfenvError
 from afenv.layers.model import Layer, PlannedLayer
 from afenv.layers.plan import layer_source, plan_layers
-from afenv.layers.write_job import Files, Job, Lost, write_missing
+from afenv.layers.write_job import Files, Job, Lost, compiles_debs, write_missing
 from afenv.settings import Settings
 from afenv.store.content import ContentStore
+
+if TYPE_CHECKING:
+    from afenv.layers.conda import OpenConda
 
 COMPRESSION = ("isal", 1)  # name and level; a test holds it to what compresses, which is imported late
 
@@ -33,8 +36,9 @@ def layer_key(
 ) -> str:
     """The key of a layer: a digest of everything that its bytes depend on; pure.
 
-    ``mtime`` (seconds) matters for code alone; ``lost`` are the paths that wheels leave to others, by
-    package; ``interpreter`` is the identity of what compiles, None without bytecode.
+    ``mtime`` (seconds) matters for code alone; ``lost`` are the paths that packages leave to others, by
+    package (``conda:NAME`` for those of conda); ``interpreter`` is the identity of what compiles, None
+    without bytecode.
     """
     value: dict[str, Any] = {
         "assembly": ASSEMBLY_VERSION,
@@ -42,9 +46,18 @@ def layer_key(
         "kind": planned.kind,
     }
     if planned.kind == "debian":
-        value |= {"debs": [deb.file.sha256 for deb in planned.debs], "interpreter": interpreter}
+        compiled_by = interpreter if compiles_debs(environment) else None
+        value |= {"debs": [deb.file.sha256 for deb in planned.debs], "interpreter": compiled_by}
     elif planned.kind == "system":
         value["debs"] = sorted(deb.file.sha256 for deb in environment.debs)
+    elif planned.kind in ("conda", "conda-environment"):
+        from afenv.layers.conda_keys import environment_key, package_key
+
+        value["conda"] = (
+            [package_key(one, environment, lost, interpreter) for one in planned.conda]
+            if planned.conda
+            else environment_key(environment, lost)
+        )
     elif planned.kind == "pypi":
         python = environment.python
         assert python is not None, "the lock has wheels and no Python"
@@ -83,7 +96,11 @@ def write_layers(
     """
     planned = plan_layers(environment, code)
     interpreter = _interpreter_identity(environment)
-    lost = _ownership(environment, store, fetcher)
+    opened: dict[str, OpenConda] = {}
+    lost = {
+        **_conda_ownership(environment, store, fetcher, settings, opened),
+        **_ownership(environment, store, fetcher, settings, opened),
+    }
     keys = [layer_key(one, environment, mtime=mtime, lost=lost, interpreter=interpreter) for one in planned]
     layers = [_known(store, key, one) for key, one in zip(keys, planned, strict=True)]
     missing = [number for number, layer in enumerate(layers) if layer is None]
@@ -99,6 +116,7 @@ def write_layers(
             interpreter=interpreter,
             quiet=quiet,
             warn=warn,
+            opened=opened,
         )
 
         def remember(number: int, layer: Layer) -> None:
@@ -112,7 +130,16 @@ def write_layers(
 
 
 def _interpreter_identity(environment: LockedEnvironment) -> str | None:
-    if not environment.bytecode or environment.python is None:
+    if not environment.bytecode:
+        return None
+    if environment.conda:
+        from afenv.layers.conda_interpreter import conda_interpreter_id
+        from afenv.layers.conda_python import conda_python
+
+        python = conda_python(environment.conda)
+        if python is not None:
+            return conda_interpreter_id(python)
+    if environment.python is None:
         return None
     from afenv.layers.interpreter import interpreter_id
 
@@ -128,6 +155,7 @@ def _known(store: ContentStore, key: str, planned: PlannedLayer) -> Layer | None
             and store.trusted(value["digest"], value["size"])
             and store.has(value["listing"])
         ):
+            value["entrypoint"] = tuple(value.get("entrypoint", ()))
             return Layer(**value, source=layer_source(planned))
     except (TypeError, KeyError):
         pass
@@ -136,19 +164,61 @@ def _known(store: ContentStore, key: str, planned: PlannedLayer) -> Layer | None
 
 def _remember(store: ContentStore, key: str, layer: Layer) -> None:
     value = {"diff_id": layer.diff_id, "digest": layer.digest, "size": layer.size, "listing": layer.listing}
-    store.save_key("layer", key, value)
+    extra = {"variables": dict(layer.variables), "entrypoint": list(layer.entrypoint)}
+    store.save_key("layer", key, value | {name: found for name, found in extra.items() if found})
 
 
-def _ownership(environment: LockedEnvironment, store: ContentStore, fetcher: Files) -> Lost:
+def _conda_ownership(
+    environment: LockedEnvironment,
+    store: ContentStore,
+    fetcher: Files,
+    settings: Settings,
+    opened: dict[str, OpenConda],
+) -> Lost:
+    """Which paths each conda package leaves to another; what is opened for that is added to ``opened``."""
+    if not environment.conda:
+        return {}
+    from afenv.layers.conda_keys import owners_key
+
+    key = owners_key(environment)
+    known = store.load_key("owners", key)
+    if not isinstance(known, dict):
+        from afenv.layers.conda_plan import conda_owners
+
+        _open_conda(environment, fetcher, settings, opened)
+        known = {name: sorted(paths) for name, paths in conda_owners(environment, opened).items()}
+        store.save_key("owners", key, known)
+    return {f"conda:{name}": frozenset(paths) for name, paths in known.items()}
+
+
+def _open_conda(
+    environment: LockedEnvironment, fetcher: Files, settings: Settings, opened: dict[str, OpenConda]
+) -> None:
+    if not opened:
+        from afenv.layers.conda_plan import open_packages
+
+        files = [package.file for package in environment.conda]
+        paths = fetcher.files(files, title="Downloading packages")
+        by_digest = {file.sha256: path for file, path in zip(files, paths, strict=True)}
+        opened.update(open_packages(environment, by_digest, settings.jobs))
+
+
+def _ownership(
+    environment: LockedEnvironment,
+    store: ContentStore,
+    fetcher: Files,
+    settings: Settings,
+    opened: dict[str, OpenConda],
+) -> Lost:
     """Which paths each wheel leaves to another; from the store, or from the directories of all wheels."""
     python = environment.python
     if not environment.wheels or python is None:
         return {}
     wheels = [[wheel.name, wheel.file.sha256] for wheel in environment.wheels]
     places = [python.version, python.executable, python.site_packages, python.scripts]
-    key = sha256_bytes(
-        canonical.compact(["owners", ASSEMBLY_VERSION, wheels, dict(environment.owners), places])
-    )
+    conda = [sorted(package.file.sha256 for package in environment.conda), environment.conda_prefix]
+    parts = ["owners", ASSEMBLY_VERSION, wheels, dict(environment.owners), places]
+    key = sha256_bytes(canonical.compact([*parts, conda] if environment.conda else parts))
     known = store.load_key("owners", key)
     if isinstance(known, dict):
         return {name: frozenset(paths) for name, paths in known.items()}
@@ -161,6 +231,11 @@ def _ownership(environment: LockedEnvironment, store: ContentStore, fetcher: Fil
         wheel.name: installed_paths(open_wheel(wheel, path, python, check=False))
         for wheel, path in zip(environment.wheels, paths, strict=True)
     }
+    if environment.conda:
+        from afenv.layers.conda_plan import check_wheels
+
+        _open_conda(environment, fetcher, settings, opened)
+        check_wheels(opened, installed)
     lost = plan_owners(installed, environment.owners, python.site_packages.strip("/"))
     store.save_key("owners", key, {name: sorted(paths) for name, paths in lost.items()})
     return lost

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from afenv.documents.lock import LockedDeb, LockedEnvironment, LockedFile, LockedWheel
+from afenv.documents.lock import LockedConda, LockedDeb, LockedEnvironment, LockedFile, LockedWheel
 from afenv.layers.model import PACKAGE_MTIME, Layer, PlannedLayer
 from afenv.layers.plan import layer_source
 from afenv.progress import Progress
@@ -22,11 +22,13 @@ from afenv.store.content import BlobWriter, ContentStore
 
 if TYPE_CHECKING:
     from afenv.layers.bytecode import Compiler
+    from afenv.layers.conda import OpenConda
+    from afenv.layers.conda_python import CondaPython
     from afenv.layers.writer import LayerWriter
 
 Lost = Mapping[str, frozenset[str]]
 
-_RANK = {"debian": 0, "pypi": 1, "code": 2}
+_RANK = {"debian": 0, "conda": 1, "conda-environment": 1, "pypi": 1, "code": 2}
 
 
 class Files(Protocol):
@@ -50,6 +52,7 @@ class Job:
     interpreter: str | None
     quiet: bool
     warn: Callable[[str], object] | None
+    opened: Mapping[str, OpenConda] = field(default_factory=dict)  # conda packages, where all were read
     stop: threading.Event = field(default_factory=threading.Event)
 
 
@@ -81,7 +84,7 @@ def write_missing(planned: Sequence[PlannedLayer], job: Job, done: Callable[[int
             for number, one in enumerate(planned):
                 if one.kind == "system":
                     done(number, _write(one, job, paths, None, progress))
-            _collect(waiting, planned, {"debian", "pypi", "code"}, done)
+            _collect(waiting, planned, set(_RANK), done)
     except BaseException:
         job.stop.set()
         if compiler is not None:
@@ -111,7 +114,11 @@ def _fetch(planned: Sequence[PlannedLayer], job: Job) -> dict[str, Path]:
     debs = [deb for one in planned for deb in one.debs]
     if any(one.kind == "system" for one in planned):
         debs = list(job.environment.debs)
-    packages: list[LockedDeb | LockedWheel] = [*debs, *(wheel for one in planned for wheel in one.wheels)]
+    conda = [package for one in planned for package in one.conda]
+    if any(one.kind == "conda-environment" for one in planned):
+        conda = list(job.environment.conda)
+    packages: list[LockedDeb | LockedConda | LockedWheel] = [*debs, *conda]
+    packages += [wheel for one in planned for wheel in one.wheels]
     files = [package.file for package in packages]
     paths = job.fetcher.files(files, title="Downloading packages") if files else []
     return {file.sha256: path for file, path in zip(files, paths, strict=True)}
@@ -122,6 +129,19 @@ def _compiler(job: Job) -> Compiler:
     from afenv.layers.interpreter import Interpreter, needed_debs, prepare_interpreter
 
     assert job.interpreter is not None
+    conda = _conda_python(job.environment)
+    if conda is not None:
+        from afenv.layers.conda_interpreter import prepare_conda_interpreter
+
+        def prepare_conda() -> Interpreter:
+            return prepare_conda_interpreter(conda, job.environment.conda, bring, job.store)
+
+        def bring(packages: Sequence[LockedConda]) -> dict[str, Path]:
+            files = [package.file for package in packages]
+            found = job.fetcher.files(files, title="Downloading the interpreter")
+            return {file.sha256: path for file, path in zip(files, found, strict=True)}
+
+        return Compiler(job.interpreter, conda.version, prepare_conda, job.store, max(1, job.settings.jobs))
     assert job.environment.python is not None
     version = job.environment.python.version
     debs = needed_debs(job.environment.debs, version)
@@ -135,6 +155,19 @@ def _compiler(job: Job) -> Compiler:
     return Compiler(job.interpreter, version, prepare, job.store, max(1, job.settings.jobs))
 
 
+def _conda_python(environment: LockedEnvironment) -> CondaPython | None:
+    if not environment.conda:
+        return None
+    from afenv.layers.conda_python import conda_python
+
+    return conda_python(environment.conda)
+
+
+def compiles_debs(environment: LockedEnvironment) -> bool:
+    """Whether Debian's Python modules get bytecode: not where the environment's Python is conda's."""
+    return _conda_python(environment) is None
+
+
 def _uncompiled(planned: PlannedLayer, job: Job, compiler: Compiler) -> bool:
     from afenv.layers.wheel import bytecode_name
 
@@ -145,7 +178,8 @@ def _uncompiled(planned: PlannedLayer, job: Job, compiler: Compiler) -> bool:
 
 
 def _size(planned: PlannedLayer) -> int:
-    return sum(deb.file.size for deb in planned.debs) + sum(wheel.file.size for wheel in planned.wheels)
+    packages: list[LockedDeb | LockedConda | LockedWheel] = [*planned.debs, *planned.conda, *planned.wheels]
+    return sum(package.file.size for package in packages)
 
 
 def _write(
@@ -158,7 +192,7 @@ def _write(
         writer = LayerWriter(
             _Blob(blob, job.stop), mtime=job.mtime if planned.kind == "code" else PACKAGE_MTIME
         )
-        _fill(writer, planned, job, paths, compiler, progress)
+        effect = _fill(writer, planned, job, paths, compiler, progress)
         written = writer.finish()
         blob.commit(written.digest)
     return Layer(
@@ -167,6 +201,7 @@ def _write(
         size=written.size,
         source=layer_source(planned),
         listing=write_listing(job.store, written.entries),
+        **effect,
     )
 
 
@@ -177,12 +212,13 @@ def _fill(
     paths: Mapping[str, Path],
     compiler: Compiler | None,
     progress: Progress,
-) -> None:
+) -> dict[str, Any]:
+    """Write the content; returns what the layer changes in the image beside its files."""
     environment = job.environment
     if planned.kind == "debian":
         from afenv.layers.deb import write_debs
 
-        adapted = None if compiler is None else _DebCompiler(compiler)
+        adapted = _DebCompiler(compiler) if compiler is not None and compiles_debs(environment) else None
         for deb in planned.debs:
             write_debs([deb], [paths[deb.file.sha256]], writer, compiler=adapted, store=job.store)
             progress.advance(deb.file.size)
@@ -192,6 +228,21 @@ def _fill(
         for warning in write_system(environment, paths, writer, store=job.store):
             if job.warn is not None:
                 job.warn(warning)
+    elif planned.kind == "conda":
+        from afenv.layers.conda import write_conda
+
+        write_conda(
+            planned.conda,
+            paths,
+            environment,
+            writer,
+            compiler=compiler,
+            lost=conda_lost(job.lost),
+            opened=job.opened,
+            done=progress.advance,
+        )
+    elif planned.kind == "conda-environment":
+        return _fill_conda_environment(writer, job, paths)
     elif planned.kind == "pypi":
         from afenv.layers.wheel import write_wheels
 
@@ -211,6 +262,29 @@ def _fill(
 
         assert planned.code is not None
         write_code(planned.code, job.folder, job.store, job.settings, writer)
+    return {}
+
+
+def conda_lost(lost: Lost) -> Lost:
+    """The part of ``lost`` that is about conda packages, by their names."""
+    return {name[6:]: paths for name, paths in lost.items() if name.startswith("conda:")}
+
+
+def _fill_conda_environment(writer: LayerWriter, job: Job, paths: Mapping[str, Path]) -> dict[str, Any]:
+    from afenv.layers import conda_activation
+    from afenv.layers.conda_plan import open_packages, tree_of
+
+    environment, lost = job.environment, conda_lost(job.lost)
+    opened = job.opened or open_packages(environment, paths, job.settings.jobs)
+    files: dict[str, bytes | None] = {}
+    for name in sorted(opened):
+        files |= conda_activation.activation_files(opened[name], lost.get(name, frozenset()))
+    found = conda_activation.activation(files, environment, tree_of(opened))
+    conda_activation.write_environment(environment, found, writer)
+    return {
+        "variables": found.variables,
+        "entrypoint": conda_activation.entrypoint(environment, found),
+    }
 
 
 class _Blob:

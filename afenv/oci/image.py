@@ -15,14 +15,13 @@ from afenv import canonical
 from afenv.digest import sha256_bytes
 from afenv.documents.lock import Lock, LockedEnvironment
 from afenv.errors import AfenvError
-from afenv.layers.model import Layer
+from afenv.layers.model import SYSTEM_PATH, Layer
 from afenv.oci import media
 from afenv.oci.model import Image, ImageLayer
 from afenv.store.content import ContentStore
 
 USER = "1000:1000"
 HOME = "/home/analyst"
-PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 VARIANTS = {"arm64": "v8"}
 
 
@@ -67,6 +66,7 @@ def inputs_digest(lock: Lock, environment: LockedEnvironment) -> str:
                 "assembly": lock.assembly_version,
                 "platform": environment.platform,
                 "debs": sorted(deb.file.sha256 for deb in environment.debs),
+                **_conda_inputs(environment),
                 "wheels": sorted(wheel.file.sha256 for wheel in environment.wheels),
                 "code": [[code.into, code.tree] for code in lock.code],
                 "python": [python.version, python.executable, python.site_packages, python.scripts]
@@ -80,6 +80,13 @@ def inputs_digest(lock: Lock, environment: LockedEnvironment) -> str:
             }
         )
     )
+
+
+def _conda_inputs(environment: LockedEnvironment) -> dict[str, Any]:
+    if not environment.conda:
+        return {}
+    packages = sorted([package.name, package.file.sha256] for package in environment.conda)
+    return {"conda": packages, "conda_prefix": environment.conda_prefix}
 
 
 def _author(value: Any) -> str:
@@ -111,20 +118,22 @@ def labels(lock: Lock, environment_name: str, created: int) -> dict[str, str]:
     }
 
 
-def _runtime_config(lock: Lock, environment: LockedEnvironment) -> dict[str, Any]:
-    path = list(PATH)
+def _runtime_config(lock: Lock, environment: LockedEnvironment, layers: Sequence[Layer]) -> dict[str, Any]:
+    added = {name: value for layer in layers for name, value in layer.variables.items()}
+    path = added.pop("PATH", ":".join(SYSTEM_PATH)).split(":")
     if environment.python and environment.python.scripts not in path:
         path.insert(0, environment.python.scripts)
-    variables = {"LANG": "C.UTF-8", "PATH": ":".join(path)} | dict(environment.variables)
+    variables = {"LANG": "C.UTF-8", "PATH": ":".join(path)} | added | dict(environment.variables)
     workdir = environment.workdir or (lock.code[0].into if lock.code else HOME)
     config: dict[str, Any] = {
         "User": USER,
         "Env": [f"{name}={value}" for name, value in sorted(variables.items())],
         "WorkingDir": workdir,
     }
-    if environment.entrypoint:
-        config["Entrypoint"] = list(environment.entrypoint)
-    else:
+    before = [word for layer in layers for word in layer.entrypoint]
+    if before or environment.entrypoint:
+        config["Entrypoint"] = [*before, *environment.entrypoint]
+    if not environment.entrypoint:
         has_bash = any(deb.name == "bash" for deb in environment.debs)
         config["Cmd"] = ["/bin/bash" if has_bash else "/bin/sh"]
     return config
@@ -148,7 +157,7 @@ def assemble(
         split_platform(environment.platform)
         | {
             "created": rfc3339(created),
-            "config": _runtime_config(lock, environment) | {"Labels": own_labels},
+            "config": _runtime_config(lock, environment, layers) | {"Labels": own_labels},
             "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
             "history": [
                 {"created": rfc3339(created), "created_by": f"afenv: {layer.source}"} for layer in layers

@@ -227,9 +227,10 @@ def test_records_are_read_by_rattler(make_conda: Any, new_layer: Any, tmp_path: 
 import json, sys
 from rattler import PrefixRecord
 record = PrefixRecord.from_path(sys.argv[1])
-print(json.dumps([record.name.normalized, str(record.version), str(record.build), [str(f) for f in record.files],
-                  record.requested_spec, record.requested_specs,
-                  [str(p.relative_path) for p in record.paths_data.paths]]))
+values = [record.name.normalized, str(record.version), str(record.build),
+          [str(f) for f in record.files], record.requested_spec, record.requested_specs,
+          [str(p.relative_path) for p in record.paths_data.paths]]
+print(json.dumps(values))
 """
     locked, path = make_conda(
         "tool",

@@ -129,9 +129,37 @@ def test_budget():
         plan_layers(environment(2000, 2000), [code(f"/c{n}") for n in range(12)])
 
 
-def test_conda_packages_are_not_left_out_silently():
-    package = LockedConda(
-        name="x", version="1", build="0", build_number=0, channel="conda-forge", subdir="noarch", file=file(1)
+def conda(name, size):
+    return LockedConda(
+        name=name,
+        version="1",
+        build="0",
+        build_number=0,
+        channel="conda-forge",
+        subdir="noarch",
+        file=file(size),
     )
-    with pytest.raises(AfenvError, match="E016"):
-        plan_layers(environment(conda=(package,)), [])
+
+
+def test_conda_packages_take_room_from_wheels():
+    packages = tuple(conda(f"c{number:03}", 9000 + number) for number in range(300))
+    planned = plan_layers(environment(2000, 2000, conda=packages), [code(f"/c{n}") for n in range(10)])
+    kinds = [layer.kind for layer in planned]
+    assert kinds == [
+        *["debian"] * 20,
+        "system",
+        *["conda"] * 56,
+        "conda-environment",
+        *["pypi"] * 12,
+        *["code"] * 10,
+    ]
+    assert len(planned) == LIMIT
+    held = [package.name for layer in planned for package in layer.conda]
+    assert sorted(held) == [package.name for package in packages]
+    assert planned[21].name == "conda:c252=1"
+    assert layer_source(planned[69]).startswith("conda:group-0: c0")
+
+
+def test_the_plan_of_one_conda_package():
+    planned = plan_layers(environment(0, 1, conda=(conda("x", 1),)), [])
+    assert [layer.name for layer in planned] == ["conda:x=1", "conda:environment", "pypi:wheel-000==1"]
