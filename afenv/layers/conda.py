@@ -179,7 +179,7 @@ class _Writing:
 
     def _symlink(self, member: TarMember, entry: PathEntry) -> None:
         place, target, name = self.opened.places[member.path], member.linkname, self.opened.archive.place
-        if target.startswith("/"):
+        if target.startswith("/") and not _inside(target, self.opened.prefix):
             raise AfenvError("E304", f"the link {member.path!r} leads outside, to {target!r}", place=name)
         check_link(place, target, name)
         self._record(place, entry, "softlink", entry.sha256, entry.size)
@@ -359,6 +359,11 @@ class _Writing:
             pyc.write(self.writer)
             place = pyc.path.removeprefix(self.root + "/")
             self.records[place] = {"_path": place, "path_type": "pyc_file"}
+
+
+def _inside(target: str, prefix: str) -> bool:
+    """Whether an absolute path stays in the prefix."""
+    return target.startswith(prefix + "/") and ".." not in target.split("/")
 
 
 def _hashed(chunks: Iterable[bytes], into: Any) -> Iterator[bytes]:
