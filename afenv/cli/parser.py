@@ -69,6 +69,13 @@ def build_parser() -> argparse.ArgumentParser:
     _allow_dirty(sub)
     _json(sub)
 
+    sub = command("export", "write the conda and PyPI packages of the lock in the format of another tool")
+    sub.add_argument("format", choices=("conda-lock", "pixi", "explicit"))
+    _environment(sub)
+    sub.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="where to write (default: standard output)"
+    )
+
     sub = command(
         "build", "build the environments' images", "The lock is refreshed first if it does not fit."
     )

@@ -219,6 +219,8 @@ def _resolve(
     from afenv.resolve.python import glibc_version, locked_python
     from afenv.store.fetch import Fetcher
 
+    if how.solver != "rattler" and how.as_of is not None:
+        raise AfenvError("E030", f"{how.solver} cannot lock as of another time", place="--solver")
     if environment.debian is None:
         raise AfenvError("E016", "an environment without a Debian base is not supported yet")
     update = how.update or None

@@ -66,6 +66,7 @@ def lock_conda(
     if pypi is not None and python is not None:
         check_for_pypi(found.records)
         provided = distributions(found.records, project.settings, project.store, quiet=project.quiet)
+        provided |= {wheel.name: wheel.version for wheel in found.wheels}
     return CondaPart(
         packages=found.records,
         prefix=PREFIX,
@@ -73,6 +74,7 @@ def lock_conda(
         python=python,
         pypi=pypi,
         provided=provided,
+        wheels=found.wheels,
         variables=found.variables,
     )
 

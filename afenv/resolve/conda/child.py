@@ -8,6 +8,10 @@ The question is a JSON object: ``channels`` (URLs), ``subdir``, ``specs``, ``vir
 build), ``newest`` (milliseconds since 1970, or null), ``keep`` (name and URL of packages that are preferred),
 ``cache`` (a folder) and ``offline``. The answer has ``records``, or ``failure`` with what explains it, or
 ``error`` with the kind and text of an exception.
+
+There are two more questions, told apart by ``op``. ``lookup`` asks for the records of packages by ``names``
+and ``urls``; what is not found, or a channel that cannot be read, is left out. ``match`` asks for ``pairs``
+of a specification and a virtual package whether they fit: ``matches``.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import rattler
-from rattler.exceptions import InvalidMatchSpecError, SolverError
+from rattler.exceptions import GatewayError, InvalidMatchSpecError, SolverError
 from rattler.package import BuildString
 
 EXPLAIN = 30.0  # seconds for finding out which requirements collide
@@ -129,7 +133,31 @@ class _Question:
         return self.newest is None or record.timestamp is None or record.timestamp <= self.newest
 
 
+async def _lookup(asked: dict[str, Any]) -> dict[str, Any]:
+    question, urls = _Question(asked), set(asked["urls"])
+    sources, found = question.sources, list[Any]()
+    for source in sources:
+        question.sources = [source]
+        try:
+            found += [record for record in await question.records(asked["names"]) if record.url in urls]
+        except GatewayError:
+            continue
+    return {"records": [json.loads(record.to_json()) for record in found]}
+
+
+def _match(asked: dict[str, Any]) -> dict[str, Any]:
+    found = []
+    for spec, (name, version, build) in asked["pairs"]:
+        record = rattler.PackageRecord(name, version, BuildString(build), 0, "linux-64")
+        found.append(rattler.MatchSpec(spec).matches(record))
+    return {"matches": found}
+
+
 async def _answer(asked: dict[str, Any]) -> dict[str, Any]:
+    if asked.get("op") == "lookup":
+        return await _lookup(asked)
+    if asked.get("op") == "match":
+        return _match(asked)
     for spec in asked["specs"]:
         try:
             rattler.MatchSpec(spec)

@@ -17,15 +17,33 @@ _VIRTUAL = re.compile(
     r"(__[a-z0-9_]+) ([^,\n]*?)(?:, for which no candidates were found|, which conflicts with)"
 )
 _NEEDS = re.compile(r"[├└]─ (\S+) (\S+) would (?:require|constrain)")
+_WORDS = (
+    (" * ", " "),
+    (" cannot be installed because there are no viable options:", " cannot be installed:"),
+    (
+        ", which cannot be installed because there are no viable options:",
+        ", of which no version can be installed:",
+    ),
+    (", for which no candidates were found", ", which no package fits"),
+    (", which conflicts with any installable versions previously reported", ", which fits none of the above"),
+    (" can be installed with any of the following options:", " may be:"),
+    (" would require\n", " needs\n"),
+    (" would constrain\n", " goes only with\n"),
+)
 _STATUS = re.compile(r"HTTP status (?:client|server) error \((\d{3}[^)]*)\)")
 _URL = re.compile(r"(?:https?|file)://[^\s`')]+")
+
+
+GPU_REMEDY = 'Set gpu: {cuda: ">=12.2"} in the environment, or choose a variant without CUDA.'
 
 
 def clean(text: str) -> str:
     """The solver's words without its preamble and without secrets, each line as it stands."""
     text = text.removeprefix("Cannot solve the request because of: ")
     text = text.removeprefix("The following packages are incompatible").strip("\n")
-    return without_secrets(text).replace(" * ", " ").rstrip()
+    for theirs, ours in _WORDS:
+        text = text.replace(theirs, ours)
+    return without_secrets(text).rstrip()
 
 
 def no_solution(
@@ -50,10 +68,10 @@ def no_solution(
             ]
         )
     text, collide = clean(failure["text"]), failure["collide"]
-    found = _of_virtual_packages(text, collide, virtual, base)
+    found = _of_virtual_packages(failure["text"], collide, virtual, base)
     if found is not None:
         return found
-    if len(collide) == 1 and text.startswith("No candidates were found for"):
+    if len(collide) == 1 and "\n" not in text and "No candidates were found for" in text:
         versions = ", ".join(failure["versions"])
         there = f"there are: {versions}" if versions else f"none was there as of {as_of}"
         return AfenvError(
@@ -67,7 +85,7 @@ def no_solution(
     else:
         named = " and ".join([", ".join(collide[:-1]), collide[-1]])
         message = f"{named} cannot be installed together:\n{_indented(text)}"
-    return AfenvError("E102", message, path="conda.dependencies")
+    return AfenvError("E102", message)
 
 
 def _indented(text: str) -> str:
@@ -92,7 +110,7 @@ def _of_virtual_packages(
         if name in virtual:
             message += f"; the environment's gpu section allows CUDA {virtual[name]}"
         say = least[0] if least else "12.2"
-        remedy = f'Set gpu: {{cuda: ">={say}"}} in the environment, or choose a variant without CUDA.'
+        remedy = GPU_REMEDY.replace("12.2", say)
         return AfenvError("E102", message, path="conda.dependencies", remedy=remedy)
     if name == "__glibc":
         has = virtual.get(name, "unknown")

@@ -36,15 +36,13 @@ class Known:
 def complete(
     archives: Mapping[str, Known],
     *,
-    sources: Mapping[str, str],
     settings: Settings,
     store: ContentStore,
     quiet: bool = False,
 ) -> dict[str, Known]:
     """Every archive with size and SHA-256, by URL; those that lack one are downloaded into the store.
 
-    ``sources`` has the URL on this host where it is another. What is known beforehand has to be true: E301,
-    E302. Other errors: E103, E201, E202, E203.
+    What is known beforehand has to be true: E301, E302. Other errors: E103, E201, E202, E203.
     """
     result = dict(archives)
     missing = []
@@ -61,7 +59,7 @@ def complete(
             "Downloading archives without digest", len(missing), unit="files", quiet=quiet
         ) as progress:
             for url in missing:
-                result[url] = _download(url, sources.get(url, url), archives[url], settings, store)
+                result[url] = _download(url, archives[url], settings, store)
                 progress.advance(1)
     return result
 
@@ -81,8 +79,8 @@ def _remembered(url: str, known: Known, store: ContentStore) -> Known | None:
     return None
 
 
-def _download(url: str, source: str, known: Known, settings: Settings, store: ContentStore) -> Known:
-    source = settings.rewrite(source)
+def _download(url: str, known: Known, settings: Settings, store: ContentStore) -> Known:
+    source = settings.rewrite(url)
     place = without_secrets(source)
     if settings.offline and not source.startswith("file:"):
         raise AfenvError("E203", "the digest is not known, and connections are not allowed", place=place)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from afenv.documents.lock import LockedConda
+from afenv.documents.lock import LockedConda, LockedWheel
 from afenv.documents.manifest import CondaSection
 from afenv.errors import AfenvError
+from afenv.formats.model import DEFAULT
 from afenv.progress import Progress
 from afenv.resolve.conda.channels import (
     CondaChannel,
@@ -18,8 +19,10 @@ from afenv.resolve.conda.channels import (
     spec_for_host,
     subdir_of,
 )
+from afenv.resolve.conda.conda_lock_solver import solve_with_conda_lock
 from afenv.resolve.conda.environment_yml import CondaFile, read_environment_yml
 from afenv.resolve.conda.explain import failed, no_solution
+from afenv.resolve.conda.foreign import import_foreign, import_lock
 from afenv.resolve.conda.hashes import Known, complete
 from afenv.resolve.conda.process import ask
 from afenv.resolve.conda.records import locked_conda
@@ -34,12 +37,13 @@ PREFIX = "/opt/conda"
 class CondaResult:
     """The packages of an environment, and what else its ``conda`` section asks for.
 
-    ``pip`` holds requirements of PyPI, ``pip_files`` requirements files, ``variables`` those of an
-    environment.yml.
+    ``wheels`` are those of a foreign lock. ``pip`` holds requirements of PyPI, ``pip_files`` requirements
+    files, ``variables`` those of an environment.yml.
     """
 
     records: tuple[LockedConda, ...]
     virtual_packages: Mapping[str, str] = field(default_factory=dict)
+    wheels: tuple[LockedWheel, ...] = ()
     pip: tuple[str, ...] = ()
     pip_files: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
@@ -73,6 +77,11 @@ def resolve_conda(
     settings = settings.beside(folder)
     subdir = subdir_of(platform)
     virtual = virtual_packages(subdir, glibc, cuda, section.virtual_packages)
+    if section.lock is not None:
+        imported = import_foreign(
+            section, folder, subdir, virtual, settings=settings, store=store, quiet=quiet
+        )
+        return CondaResult(records=imported.conda, wheels=imported.wheels, virtual_packages=virtual)
     asked = _asked(section, folder)
     channels = channels_of(asked.channels, folder, settings)
     specs = list(dict.fromkeys(asked.dependencies))
@@ -82,6 +91,12 @@ def resolve_conda(
             found = _by_rattler(
                 specs, channels, subdir, virtual, as_of, keep, folder, settings, store, base=base
             )
+        elif solver == "conda-lock":
+            foreign = solve_with_conda_lock(specs, channels, subdir, virtual, settings, store)
+            imported = import_lock(
+                foreign, DEFAULT, "conda-lock", subdir, virtual, settings=settings, store=store, quiet=quiet
+            )
+            return _with_names(imported.conda, specs, channels, virtual, asked, settings)
         else:
             raise AfenvError("E030", f"there is no conda solver {solver!r}; there are: rattler, conda-lock")
         progress.total = len(found)
@@ -89,6 +104,33 @@ def resolve_conda(
     requested = {name_of(spec) for spec in specs}
     return CondaResult(
         records=_locked(found, channels, requested, settings, store, quiet=quiet),
+        virtual_packages=virtual,
+        pip=asked.pip,
+        pip_files=asked.pip_files,
+        variables=asked.variables,
+    )
+
+
+def _with_names(
+    packages: Sequence[LockedConda],
+    specs: Sequence[str],
+    channels: Sequence[CondaChannel],
+    virtual: Mapping[str, str],
+    asked: CondaFile,
+    settings: Settings,
+) -> CondaResult:
+    """What conda-lock chose, with channels and requests as the manifest names them."""
+    requested = {name_of(spec) for spec in specs}
+    named = []
+    for package in packages:
+        url = package.file.urls[0]
+        channel = next((channel for channel in channels if url.startswith(channel.source + "/")), None)
+        if channel is not None:
+            file = replace(package.file, urls=(channel.canonical(url, settings),))
+            package = replace(package, channel=channel.name, file=file)
+        named.append(replace(package, requested=package.name in requested))
+    return CondaResult(
+        records=tuple(named),
         virtual_packages=virtual,
         pip=asked.pip,
         pip_files=asked.pip_files,
@@ -213,7 +255,7 @@ def _locked(
     archives = {
         record["url"]: Known(record.get("size"), record.get("sha256"), record.get("md5")) for record in found
     }
-    known = complete(archives, sources={}, settings=settings, store=store, quiet=quiet)
+    known = complete(archives, settings=settings, store=store, quiet=quiet)
     packages = []
     for record in found:
         channel = _channel_of(record, channels)
