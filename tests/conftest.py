@@ -18,9 +18,11 @@ import sys
 import tarfile
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
@@ -28,7 +30,7 @@ import hypothesis
 import pytest
 import zstandard
 
-from afenv.documents.lock import LockedDeb, LockedFile
+from afenv.documents.lock import LockedConda, LockedDeb, LockedFile
 from afenv.settings import Settings
 from afenv.store.content import ContentStore
 
@@ -434,3 +436,135 @@ class Oracle:
 def rattler() -> Oracle:
     """Solves and installs conda packages with py-rattler: ``rattler(channel, prefix, spec, …)``."""
     return Oracle()
+
+
+class CondaMaker:
+    """Makes small conda packages in a folder, from a table of what they hold.
+
+    A value of ``files`` is the content of a file, or ``("symlink", target)``, ``("hardlink", path)`` or
+    ``("directory",)``. ``prefixes`` names the files with a prefix to replace: placeholder and mode.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(
+        self,
+        name: str,
+        files: Mapping[str, Any],
+        *,
+        version: str = "1.0",
+        build: str = "0",
+        prefixes: Mapping[str, tuple[str, str]] = MappingProxyType({}),
+        executables: tuple[str, ...] = (),
+        depends: tuple[str, ...] = (),
+        noarch: str | None = None,
+        entry_points: tuple[str, ...] = (),
+        form: str = ".conda",
+        old: bool = False,
+        info: Mapping[str, bytes] = MappingProxyType({}),
+        info_first: bool = True,
+        edit: Callable[[dict[str, Any]], object] | None = None,
+        record: Mapping[str, Any] = MappingProxyType({}),
+        requested: bool = False,
+    ) -> tuple[LockedConda, Path]:
+        """The package. ``edit`` may change its ``paths.json``; ``old`` leaves that out."""
+        subdir = "noarch" if noarch else "linux-64"
+        index: dict[str, Any] = {"name": name, "version": version, "build": build, "build_number": 0}
+        index |= {"depends": list(depends), "subdir": subdir, "arch": None, "platform": None}
+        if noarch:
+            index["noarch"] = noarch
+        parts: dict[str, bytes] = {"index.json": json.dumps(index).encode()}
+        if old:
+            parts["files"] = "".join(f"{path}\n" for path in files).encode()
+            if prefixes:
+                lines = [f'"{old_}" {mode} "{path}"\n' for path, (old_, mode) in prefixes.items()]
+                parts["has_prefix"] = "".join(lines).encode()
+        else:
+            value = {"paths_version": 1, "paths": [_conda_entry(p, files, prefixes) for p in sorted(files)]}
+            if edit is not None:
+                edit(value)
+            parts["paths.json"] = json.dumps(value).encode()
+        if noarch == "python":
+            link = {"type": "python", "entry_points": list(entry_points)}
+            parts["link.json"] = json.dumps({"noarch": link, "package_metadata_version": 1}).encode()
+        parts |= info
+        members = [
+            (f"info/{key}", content, 0o644) for key, content in sorted(parts.items()) if content is not None
+        ]
+        content = [(path, files[path], 0o775 if path in executables else 0o664) for path in files]
+        stem = f"{name}-{version}-{build}"
+        path = self.folder / f"{stem}{form}"
+        if form == ".conda":
+            with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+                archive.writestr("metadata.json", '{"conda_pkg_format_version": 2}')
+                for part, listed in (("pkg", content), ("info", members)):
+                    tar = zstandard.ZstdCompressor().compress(_conda_tar(listed))
+                    archive.writestr(f"{part}-{stem}.tar.zst", tar)
+        else:
+            both = [*members, *content] if info_first else [*content, *members]
+            path.write_bytes(bz2.compress(_conda_tar(both)))
+        data = path.read_bytes()
+        file = LockedFile(
+            urls=(f"https://conda.example.org/test/{subdir}/{path.name}",),
+            size=len(data),
+            sha256=hashlib.sha256(data).hexdigest(),
+        )
+        locked = LockedConda(
+            name=name,
+            version=version,
+            build=build,
+            build_number=0,
+            channel="https://conda.example.org/test",
+            subdir=subdir,
+            file=file,
+            noarch=noarch,
+            depends=depends,
+            record=dict(record),
+            requested=requested,
+        )
+        return locked, path
+
+
+def _conda_tar(members: list[tuple[str, Any, int]]) -> bytes:
+    """A tar archive of ``(path, content, mode)``, the content as for :class:`CondaMaker`."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        for path, content, mode in members:
+            member = tarfile.TarInfo(path)
+            member.mode = mode
+            member.mtime = 1_600_000_000
+            if isinstance(content, bytes):
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+                continue
+            kinds = {"symlink": tarfile.SYMTYPE, "hardlink": tarfile.LNKTYPE, "directory": tarfile.DIRTYPE}
+            member.type = kinds.get(content[0], content[0])
+            member.linkname = content[1] if len(content) > 1 else ""
+            archive.addfile(member)
+    return stream.getvalue()
+
+
+def _conda_entry(
+    path: str, files: Mapping[str, Any], prefixes: Mapping[str, tuple[str, str]]
+) -> dict[str, Any]:
+    content = files[path]
+    kind = content[0] if isinstance(content, tuple) else "hardlink"
+    kind = {"symlink": "softlink"}.get(kind, kind)
+    while isinstance(content, tuple) and content[0] == "hardlink":
+        content = files[content[1]]
+    data = content if isinstance(content, bytes) else b""
+    entry: dict[str, Any] = {"_path": path, "path_type": kind}
+    if kind != "directory":
+        entry |= {"sha256": hashlib.sha256(data).hexdigest(), "size_in_bytes": len(data)}
+    if path in prefixes:
+        entry["prefix_placeholder"], entry["file_mode"] = prefixes[path]
+    return entry
+
+
+@pytest.fixture
+def make_conda(tmp_path: Path) -> CondaMaker:
+    """Makes conda packages."""
+    folder = tmp_path / "conda"
+    folder.mkdir()
+    return CondaMaker(folder)

@@ -74,9 +74,8 @@ def open_package(
         commands = {
             f"bin/{entry.command}": command_text(entry, python, prefix) for entry in info.entry_points
         }
-    record = conda_meta.record_path(package)
     for place in (*places.values(), *commands):
-        if place in (record, conda_meta.HISTORY):
+        if place.startswith("conda-meta/") and (place.endswith(".json") or place == conda_meta.HISTORY):
             raise AfenvError("E304", f"the package may not write {place}", place=name)
     return OpenConda(package, archive, info, places, commands, prefix, python)
 

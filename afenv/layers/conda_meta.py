@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from afenv.documents.lock import LockedConda
 from afenv.layers.model import PACKAGE_MTIME
@@ -27,12 +28,12 @@ def record_path(package: LockedConda) -> str:
 
 def record_text(package: LockedConda, paths: Sequence[Mapping[str, Any]]) -> bytes:
     """The record of an installed package; ``paths`` are its entries of ``paths_data``, in order."""
-    url = package.file.urls[0]
+    channel, url = _origin(package)
     value: dict[str, Any] = {
         **package.record,
         "build": package.build,
         "build_number": package.build_number,
-        "channel": package.channel,
+        "channel": channel,
         "constrains": list(package.constrains),
         "depends": list(package.depends),
         "files": [entry["_path"] for entry in paths],
@@ -65,8 +66,15 @@ def history_text(packages: Sequence[LockedConda]) -> bytes:
     return "\n".join([*lines, ""]).encode()
 
 
+def _origin(package: LockedConda) -> tuple[str, str]:
+    """Channel and URL of a package; of a channel that is a folder only its name, which is no host's."""
+    channel, url = package.channel.rstrip("/"), package.file.urls[0]
+    if "://" in url and not url.startswith("file:"):
+        return channel, url
+    channel = "file:///" + quote(channel.rpartition("/")[2].strip(".") or "channel")
+    return channel, f"{channel}/{package.subdir}/{quote(package.file.file_name)}"
+
+
 def _title(package: LockedConda) -> str:
-    channel = package.channel.rstrip("/")
-    if channel.endswith(f"/{package.subdir}"):
-        channel = channel[: -len(package.subdir) - 1]
+    channel, _ = _origin(package)
     return f"{channel}/{package.subdir}::{package.name}-{package.version}-{package.build}"

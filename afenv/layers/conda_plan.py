@@ -50,7 +50,19 @@ def conda_owners(
 ) -> dict[str, frozenset[str]]:
     """Which paths, relative to the prefix, each package leaves to another; E401."""
     order = [package.name for package in installation_order(environment.conda)]
-    return plan_owners({name: one.installed() for name, one in opened.items()}, order)
+    installed = {name: one.installed() for name, one in opened.items()}
+    lost = plan_owners(installed, order)
+    return {name: paths | _bytecode_of(paths, installed[name]) for name, paths in lost.items()}
+
+
+def _bytecode_of(lost: frozenset[str], installed: Iterable[str]) -> frozenset[str]:
+    """The bytecode that a package has for modules that it leaves to another."""
+    return frozenset(path for path in installed if path.endswith(".pyc") and _source_of(path) in lost)
+
+
+def _source_of(pyc: str) -> str:
+    folder, _, name = pyc.rpartition("/")
+    return f"{folder.removesuffix('__pycache__')}{name.partition('.')[0]}.py"
 
 
 def check_wheels(opened: Mapping[str, OpenConda], wheels: Mapping[str, Iterable[str]]) -> None:
