@@ -49,7 +49,7 @@ class Report:
         """One number, and the most that it should be."""
         line = f"  {name:<46} {value:10.2f} {unit}"
         if most is not None:
-            line += self._verdict(value <= most, f"at most {most:.2g} {unit}".rstrip())
+            line += self._verdict(value <= most, f"at most {most:.3g} {unit}".rstrip())
         print(line, flush=True)
         self.results["figures"][name] = {"value": round(value, 4), "unit": unit, "most": most}
 
