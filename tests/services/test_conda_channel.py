@@ -20,7 +20,7 @@ print(json.dumps({
     "purelib": sysconfig.get_path("purelib"),
     "include": sysconfig.get_config_var("INCLUDEPY"),
     "path": sys.path,
-    "libraries": sorted({line.split(None, 5)[-1].strip() for line in open("/proc/self/maps") if ".so" in line}),
+    "libraries": sorted({l.split(None, 5)[-1].strip() for l in open("/proc/self/maps") if ".so" in l}),
     "variant": toygpu.VARIANT,
     "sum": int(awkward.sum(awkward.Array([[1, 2], [3]]))),
     "time": str(zoneinfo.ZoneInfo("Europe/Zurich")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -142,23 +143,25 @@ def run(
     """Runs a command in the toys' image with an engine."""
     engine: str = request.param
     folder = tmp_path_factory.mktemp(engine)
-    archive = folder / "toys.tar"
-    (built,) = toys.build("--target", "oci-archive", "-o", archive)
+    (built,) = toys.build()
     name = built["image_id"].removeprefix("sha256:")
     if engine == "apptainer":
         apptainer = request.getfixturevalue("apptainer")
-        sif = folder / "toys.sif"
+        sif = folder / "toys"
         places = {f"APPTAINER_{place}DIR": str(folder / place) for place in ("CACHE", "TMP")}
         for place in places.values():
             Path(place).mkdir()
         environment = {**os.environ, **places}
-        built_sif = [apptainer, "--silent", "build", str(sif), f"oci-archive:{archive}"]
+        built_sif = [apptainer, "--silent", "build", "--sandbox", str(sif), f"oci:{built['path']}"]
         subprocess.run(built_sif, env=environment, check=True)
         prefix: Sequence[str] = (apptainer, "--silent", "exec", "--cleanenv", "--no-home", str(sif))
     else:
         command = shlex.split(request.getfixturevalue(engine))
+        archive = folder / "toys.tar"
+        toys.build("--target", "oci-archive", "-o", archive)
         subprocess.run([*command, "load", "--quiet", "--input", archive], check=True, capture_output=True)
-        prefix, environment = (*command, "run", "--rm", "--network", "none", name), dict(os.environ)
+        limits = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024")  # podman asks for too much
+        prefix, environment = (*command, "run", "--rm", "--network", "none", *limits, name), dict(os.environ)
 
     def call(*words: str) -> str:
         done = subprocess.run(
@@ -179,7 +182,9 @@ def test_python_and_packages_run(run: Run) -> None:
     assert run("toyhello", "there") == "hello from toynoarch 2.0 there\n"
 
 
-@pytest.mark.parametrize("shell", [("sh", "-c"), ("bash", "-c"), ("bash", "-lc"), ("/bin/sh", "-c")])
+@pytest.mark.parametrize(
+    "shell", [("sh", "-c"), ("bash", "-c"), ("bash", "-lc"), ("/bin/sh", "-c")], ids=" ".join
+)
 def test_activation_holds_in_shells(run: Run, shell: tuple[str, ...]) -> None:
     script = 'echo "$CONDA_PREFIX|$TOYENV_HOME|$TOYENV_WORDS|$TOYENV_JSON|$TOYENV_LEVEL"; command -v python'
     expected = "/opt/conda|/opt/conda/share/toyenv|two words|from a file|3\n/opt/conda/bin/python\n"
@@ -192,10 +197,9 @@ def test_activation_holds_without_a_shell(run: Run) -> None:
     assert "TOYENV_WORDS=two words\n" in run("env")
 
 
-def test_bytecode_is_used(run: Run) -> None:
-    assert run("python", "-c", "import uproot; print(uproot.__cached__)").endswith(".pyc\n")
-    seen = run("python", "-v", "-c", "import uproot, os; os.write(2, b'done')")
-    assert seen == ""  # what -v says is on standard error
+def test_bytecode_is_there_and_unchecked(run: Run) -> None:
+    script = "import pathlib, sys, uproot; print(*pathlib.Path(uproot.__cached__).read_bytes()[4:8])"
+    assert run("python", "-c", script) == "1 0 0 0\n"  # PEP 552
 
 
 def test_two_builds_are_one_image(toys: Project, variables: dict[str, str], tmp_path: Path) -> None:
@@ -271,21 +275,25 @@ def test_the_image_has_what_rattler_installs(
     rootfs: Path, toys: Project, core_channel: Path, tmp_path: Path, rattler: Any
 ) -> None:
     locked = toys.lock["default"]["conda"]
-    specs = [f"{package['name']}=={package['version']}={package['build']}" for package in locked]
+    specs = [f"{package['name']} =={package['version']} {package['build']}" for package in locked]
     rattler(core_channel, tmp_path / "env", *specs, "--as-prefix", f"/{PREFIX}")
     ours, theirs = tree(rootfs / PREFIX), tree(tmp_path / "env")
     assert {name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)} == set()
 
 
 @pytest.fixture(scope="module")
-def example(variables: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Project:
+def example(variables: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """The example, built from the local channel."""
     folder = tmp_path_factory.mktemp("example") / "conda-gpu"
     shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("results", "__pycache__"))
     commit(folder)
     project = Project(folder=folder, variables=variables)
-    project.afenv("build")
-    return project
+    built = project.build()
+    yield project
+    for image in built:
+        command = ["docker", "image", "rm", "--force", image["image_id"]]
+        with contextlib.suppress(OSError):
+            subprocess.run(command, capture_output=True, check=False)
 
 
 def test_the_example_is_locked_for_its_gpu(example: Project) -> None:
