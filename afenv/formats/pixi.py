@@ -202,7 +202,8 @@ def _entry(package: ForeignPackage) -> dict[str, Any]:
         "depends": list(package.depends),
     }
     for key in ("name", "version", "build", "subdir"):
-        if record.get(key) == getattr(name, key):
+        derived = key != "subdir" or package.url.startswith("http")  # rattler derives no subdir from a file
+        if derived and record.get(key) == getattr(name, key):
             del record[key]
     if record.get("build_number") == build_number_of(package.record.get("build", name.build)):
         del record["build_number"]

@@ -44,10 +44,16 @@ class CondaChannel:
     url: str
     source: str
 
+    def on_host(self, url: str) -> str:
+        """The URL on this host of a file of the channel, with the credentials that a solver hides."""
+        plain, base = without_secrets(url), without_secrets(self.source + "/")
+        return f"{self.source}/{plain[len(base) :]}" if plain.startswith(base) else url
+
     def canonical(self, url: str, settings: Settings) -> str:
         """The URL for everyone of a file that was found at ``url`` on this host."""
-        if url.startswith(self.source + "/"):
-            return self.url + url[len(self.source) :]
+        url, base = without_secrets(url), without_secrets(self.source + "/")
+        if url.startswith(base):
+            return f"{self.url}/{url[len(base) :]}"
         for prefix, replacement in settings.mirrors:
             if url.startswith(replacement):
                 return without_secrets(prefix + url[len(replacement) :])

@@ -30,6 +30,7 @@ _WORDS = (
     (" would require\n", " needs\n"),
     (" would constrain\n", " goes only with\n"),
 )
+_NEWER = re.compile(r"is excluded because the package is uploaded after the cutoff date of ([0-9-]+ [0-9:]+)")
 _STATUS = re.compile(r"HTTP status (?:client|server) error \((\d{3}[^)]*)\)")
 _URL = re.compile(r"(?:https?|file)://[^\s`')]+")
 
@@ -43,7 +44,7 @@ def clean(text: str) -> str:
     text = text.removeprefix("The following packages are incompatible").strip("\n")
     for theirs, ours in _WORDS:
         text = text.replace(theirs, ours)
-    return without_secrets(text).rstrip()
+    return without_secrets(_NEWER.sub(r"is newer than \1 UTC", text)).rstrip()
 
 
 def no_solution(
@@ -71,9 +72,12 @@ def no_solution(
     found = _of_virtual_packages(failure["text"], collide, virtual, base)
     if found is not None:
         return found
-    if len(collide) == 1 and "\n" not in text and "No candidates were found for" in text:
+    too_new = "is newer than" in text and " needs\n" not in text
+    if len(collide) == 1 and (too_new or text.startswith("No candidates were found for")):
         versions = ", ".join(failure["versions"])
         there = f"there are: {versions}" if versions else f"none was there as of {as_of}"
+        if too_new:
+            there += f" (as of {as_of})"
         return AfenvError(
             "E101",
             f"there is no version that fits {collide[0]!r}; {there}",
@@ -134,6 +138,8 @@ def failed(error: Mapping[str, Any], *, offline: bool) -> AfenvError:
     if kind == "InvalidMatchSpecError":
         spec = error.get("spec")
         return AfenvError("E013", f"{spec!r} is not a conda requirement: {text}", path="conda.dependencies")
+    if kind == "InvalidChannelError":
+        return AfenvError("E013", f"a channel cannot be understood: {text}", path="conda.channels")
     url = _URL.search(text)
     place = url[0].rstrip(".,") if url else None
     if offline and "no usable repodata cache" in text:

@@ -18,6 +18,7 @@ from afenv.resolve.conda.channels import (
     channels_of,
     spec_for_host,
     subdir_of,
+    without_secrets,
 )
 from afenv.resolve.conda.conda_lock_solver import solve_with_conda_lock
 from afenv.resolve.conda.environment_yml import CondaFile, read_environment_yml
@@ -252,14 +253,15 @@ def _locked(
     quiet: bool,
 ) -> tuple[LockedConda, ...]:
     """The records as the lock has them: with URLs for everyone, sizes and digests."""
+    from_channel = [(record, _channel_of(record, channels)) for record in found]
     archives = {
-        record["url"]: Known(record.get("size"), record.get("sha256"), record.get("md5")) for record in found
+        channel.on_host(record["url"]): Known(record.get("size"), record.get("sha256"), record.get("md5"))
+        for record, channel in from_channel
     }
     known = complete(archives, settings=settings, store=store, quiet=quiet)
     packages = []
-    for record in found:
-        channel = _channel_of(record, channels)
-        archive = known[record["url"]]
+    for record, channel in from_channel:
+        archive = known[channel.on_host(record["url"])]
         packages.append(
             locked_conda(
                 {**record, "size": archive.size, "sha256": archive.sha256},
@@ -272,8 +274,9 @@ def _locked(
 
 
 def _channel_of(record: Mapping[str, Any], channels: Sequence[CondaChannel]) -> CondaChannel:
+    base = without_secrets(str(record.get("channel", ""))).rstrip("/")
     for channel in channels:
-        if str(record.get("channel", "")).rstrip("/") == channel.source:
+        if base == without_secrets(channel.source + "/").rstrip("/"):
             return channel
     raise AfenvError(
         "E120",
