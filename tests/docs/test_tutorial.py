@@ -63,6 +63,6 @@ def test_every_command_works(tmp_path: Path) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stdout
-    assert "mean mass: 91.2" in done.stdout
+    assert "mean mass: 91.17 GeV" in done.stdout
     assert "they differ" in done.stdout
     assert "bit for bit the same" in done.stdout
