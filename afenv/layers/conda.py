@@ -207,8 +207,8 @@ class _Writing:
         if not self.later:
             return
         for member in self.opened.archive.members():
-            entries = self.later.pop(member.path, None)
-            if entries is not None and member.kind == "file":
+            entries = self.later.pop(member.path, None) if member.kind == "file" else None
+            if entries is not None:
                 data = member._replace(chunks=(all_chunks(member),))
                 for entry in entries:
                     self._file(entry.path, entry, data, frozenset())
