@@ -78,7 +78,7 @@ def _scalar(value: Any) -> str:
     if _DIGEST.match(text) or (_PLAIN.match(text) and not _WORDS.match(text)):
         return text
     if _SPECIAL.search(text):
-        return json.dumps(text)
+        return _SPECIAL.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(text, ensure_ascii=False))
     return "'" + text.replace("'", "''") + "'"
 
 
