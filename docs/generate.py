@@ -226,7 +226,8 @@ def _option_rows(parser: argparse.ArgumentParser) -> Iterator[str]:
             name = ", ".join(action.option_strings)
         else:
             name = f"{', '.join(action.option_strings)} {metavar}"
-        yield f"| `{name}` | {(action.help or '').replace('|', chr(92) + '|')} |"
+        text = (action.help or "") % {**vars(action), "prog": parser.prog}
+        yield f"| `{name}` | {text.replace('|', chr(92) + '|')} |"
 
 
 def cli_page() -> str:
