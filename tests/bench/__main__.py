@@ -18,21 +18,24 @@ import tempfile
 from pathlib import Path
 
 from cases import CASES, open_bench
+from conda_cases import CONDA_CASES
 from report import Report
+
+ALL = CASES | CONDA_CASES
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench", description="Compare afenv with its peers.")
-    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"default: all of {', '.join(CASES)}")
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"default: all of {', '.join(ALL)}")
     parser.add_argument("--rounds", type=int, default=3, help="how often contenders take turns (default: 3)")
     parser.add_argument(
         "--json", type=Path, default=Path("build/bench.json"), help="where to write the numbers"
     )
     parser.add_argument("--work", type=Path, help="folder for temporary files (default: a new one in TMPDIR)")
     options = parser.parse_args()
-    unknown = [name for name in options.cases if name not in CASES]
+    unknown = [name for name in options.cases if name not in ALL]
     if unknown:
-        parser.error(f"there is no case {unknown[0]}; choose from {', '.join(CASES)}")
+        parser.error(f"there is no case {unknown[0]}; choose from {', '.join(ALL)}")
     kept = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "afenv-bench"
     kept.mkdir(parents=True, exist_ok=True)
     report = Report()
@@ -40,9 +43,9 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="afenv-bench-", dir=options.work) as work,
         open_bench(Path(work), kept, options.rounds, report) as bench,
     ):
-        for name in options.cases or CASES:
-            report.title(f"{name}: {CASES[name].__doc__}")
-            CASES[name](bench)
+        for name in options.cases or ALL:
+            report.title(f"{name}: {ALL[name].__doc__}")
+            ALL[name](bench)
             report.write(options.json)
     print(f"\nthe numbers are in {options.json}")
 
