@@ -24,7 +24,7 @@ from afenv.store.fetch import Fetcher
 
 _KEY = "conda-distributions"
 _DISTRIBUTION = re.compile(
-    r"(?:.*/)?site-packages/(?P<name>[^/]+?)-(?P<version>[0-9][^/-]*)(?:-py[0-9.]+)?\.(?:dist|egg)-info(?:/|\Z)"
+    r"(?P<name>[^/]+?)-(?P<version>[0-9][^/-]*)(?:-py[0-9.]+)?\.(?:dist|egg)-info(?:/|\Z)"
 )
 _SITE = re.compile(r"(?:lib/python[0-9.]+t?/)?site-packages/")
 _RELEASE = re.compile(r"[0-9]+(?:\.[0-9]+)*")
@@ -92,11 +92,12 @@ def distributions_of(package: LockedConda, paths: Iterable[str]) -> dict[str, st
     """The distributions that the paths of a package show."""
     found, has_modules = {}, False
     for path in paths:
-        if not _SITE.match(path):
+        site = _SITE.match(path)
+        if site is None:
             continue
         has_modules = True
-        match = _DISTRIBUTION.match(path)
-        if match and path.count("/") <= match[0].rstrip("/").count("/") + 1:
+        match = _DISTRIBUTION.match(path, site.end())
+        if match:
             found[normalised(match["name"])] = _version(match["version"])
     if not found and has_modules:
         found[normalised(package.name)] = _version(package.version)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import functools
 import hashlib
 import io
@@ -224,19 +225,69 @@ class _Handler(SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def served(project: Project) -> Iterator[str]:
-    """The URL of the project's channel, served; unlike ``http_server`` this answers to HEAD."""
-    handler = functools.partial(_Handler, directory=str(project.channel.folder))
+@contextlib.contextmanager
+def _serve(folder: Path) -> Iterator[str]:
+    """Serve a folder; unlike ``http_server`` this answers to HEAD."""
+    handler = functools.partial(_Handler, directory=str(folder))
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     server.handle_error = lambda *_: None  # type: ignore[method-assign]
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture
+def served(project: Project) -> Iterator[str]:
+    """The URL of the project's channel, served."""
+    with _serve(project.channel.folder) as url:
+        yield url
+
+
+class Index:
+    """A Python package index (PEP 503) in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def add(self, name: str, version: str, requires: Sequence[str] = ()) -> str:
+        """Publish a wheel; its file name."""
+        module = name.replace("-", "_")
+        file, info = f"{module}-{version}-py3-none-any.whl", f"{module}-{version}.dist-info"
+        metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        metadata += "".join(f"Requires-Dist: {requirement}\n" for requirement in requires)
+        content = io.BytesIO()
+        with zipfile.ZipFile(content, "w") as archive:
+            archive.writestr(zipfile.ZipInfo(f"{module}.py"), f"version = {version!r}\n")
+            archive.writestr(zipfile.ZipInfo(f"{info}/METADATA"), metadata)
+            archive.writestr(zipfile.ZipInfo(f"{info}/WHEEL"), "Wheel-Version: 1.0\nTag: py3-none-any\n")
+            archive.writestr(zipfile.ZipInfo(f"{info}/RECORD"), "")
+        page = self.folder / "simple" / name / "index.html"
+        page.parent.mkdir(parents=True, exist_ok=True)
+        (page.parent / file).write_bytes(content.getvalue())
+        digest = hashlib.sha256(content.getvalue()).hexdigest()
+        before = page.read_text() if page.exists() else "<!DOCTYPE html>\n"
+        page.write_text(f'{before}<a href="{file}#sha256={digest}">{file}</a>\n')
+        return file
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
+    """A Python package index, which uv is told to use."""
+    made = Index(tmp_path / "pypi")
+    (made.folder / "simple").mkdir(parents=True)
+    for name in ("UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_INDEX_STRATEGY"):
+        monkeypatch.delenv(name, raising=False)
+    with _serve(made.folder) as url:
+        monkeypatch.setenv("UV_DEFAULT_INDEX", url + "/simple")
+        monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+        monkeypatch.setenv("AFENV_PYPI_UPLOAD_TIMES", "ignore")
+        yield made
 
 
 @pytest.fixture
