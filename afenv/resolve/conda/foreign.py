@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from afenv.documents.lock import LockedConda, LockedFile, LockedWheel
+from afenv.documents.lock import LockedConda, LockedWheel
 from afenv.documents.manifest import CondaSection
 from afenv.errors import AfenvError, Problem
 from afenv.formats.model import DEFAULT, ForeignLock, ForeignPackage, archive_name
@@ -20,13 +20,12 @@ from afenv.formats.reading import read_foreign_lock
 from afenv.layers.conda_archive import open_conda
 from afenv.resolve.conda.channels import ALIAS, without_secrets
 from afenv.resolve.conda.explain import GPU_REMEDY
+from afenv.resolve.conda.foreign_wheels import locked_wheels
 from afenv.resolve.conda.hashes import Known, complete
 from afenv.resolve.conda.process import ask
 from afenv.resolve.conda.records import locked_conda
 from afenv.resolve.conda.virtual import as_triple
 from afenv.resolve.pypi_inputs import normalised
-from afenv.resolve.pypi_pylock import ChosenWheel
-from afenv.resolve.pypi_sizes import sizes_of
 from afenv.settings import Settings
 from afenv.store.content import ContentStore, write_error
 
@@ -95,7 +94,7 @@ def import_lock(
     )
     check_virtual(locked, virtual, place)
     wheels = [package for package in packages if package.manager == "pypi"]
-    return Imported(locked, _wheels(wheels, place, settings, store))
+    return Imported(locked, locked_wheels(wheels, place, settings, store))
 
 
 def choose(lock: ForeignLock, environment: str, subdir: str, place: str) -> tuple[ForeignPackage, ...]:
@@ -280,54 +279,3 @@ def check_virtual(packages: Iterable[LockedConda], virtual: Mapping[str, str], p
         )
     if problems:
         raise AfenvError.many(problems)
-
-
-def _wheels(
-    packages: Sequence[ForeignPackage], place: str, settings: Settings, store: ContentStore
-) -> tuple[LockedWheel, ...]:
-    chosen = []
-    for package in packages:
-        if package.sha256 is None:
-            raise AfenvError("E013", f"{package.name} has no sha256", place=place)
-        if not package.url.split("?")[0].endswith(".whl"):
-            raise AfenvError("E107", f"{package.url} is source, not a wheel", place=place)
-        chosen.append(
-            ChosenWheel(
-                name=normalised(package.name),
-                version=package.version,
-                url=package.url,
-                size=package.size,
-                sha256=package.sha256,
-                dependencies=_names(package.depends),
-            )
-        )
-    names = {wheel.name for wheel in chosen}
-    needed = {name for wheel in chosen for name in wheel.dependencies}
-    locked = [
-        LockedWheel(
-            name=wheel.name,
-            version=wheel.version,
-            file=LockedFile(urls=(without_secrets(wheel.url),), size=size, sha256=wheel.sha256),
-            requested=wheel.name not in needed,
-            dependencies=tuple(sorted(set(wheel.dependencies) & names - {wheel.name})),
-        )
-        for wheel, size in zip(chosen, sizes_of(chosen, store, settings), strict=True)
-    ]
-    return tuple(sorted(locked, key=lambda wheel: wheel.name))
-
-
-def _names(requirements: Iterable[str]) -> tuple[str, ...]:
-    """The projects that requirements name, but those of extras."""
-    found = []
-    for text in requirements:
-        head, _, marker = text.partition(";")
-        if "extra" in marker:
-            continue
-        name = ""
-        for letter in head.strip():
-            if not (letter.isalnum() or letter in "._-"):
-                break
-            name += letter
-        if name:
-            found.append(normalised(name))
-    return tuple(sorted(set(found)))
