@@ -9,9 +9,8 @@ from datetime import datetime
 from afenv.documents.lock import LockedConda, LockedEnvironment, LockedPython, LockedWheel
 from afenv.documents.manifest import Environment, PypiSection
 from afenv.errors import AfenvError
-from afenv.resolve.conda import CondaResult, resolve_conda
 from afenv.resolve.conda.python import check_for_pypi, distributions, locked_conda_python
-from afenv.resolve.conda.resolver import PREFIX
+from afenv.resolve.conda.resolver import PREFIX, CondaResult, resolve_conda
 from afenv.resolve.conda.virtual import cuda_of
 from afenv.workflow.project import Project
 

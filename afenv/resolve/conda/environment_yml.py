@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from afenv.documents.yaml_tree import Node, read_yaml
 from afenv.errors import AfenvError
+from afenv.resolve.conda.asked import CondaFile
 
 _KEYS = {"name", "channels", "dependencies", "variables", "prefix", "platforms", "category"}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CondaFile:
-    """What an environment.yml asks for; ``pip`` holds requirements, ``pip_files`` those of ``-r``."""
-
-    channels: tuple[str, ...] = ()
-    dependencies: tuple[str, ...] = ()
-    pip: tuple[str, ...] = ()
-    pip_files: tuple[str, ...] = ()
-    variables: dict[str, str] = field(default_factory=dict)
 
 
 def read_environment_yml(path: Path) -> CondaFile:

@@ -11,8 +11,8 @@ from typing import Any
 from afenv.documents.lock import LockedConda, LockedWheel
 from afenv.documents.manifest import CondaSection
 from afenv.errors import AfenvError
-from afenv.formats.model import DEFAULT
 from afenv.progress import Progress
+from afenv.resolve.conda.asked import CondaFile
 from afenv.resolve.conda.channels import (
     CondaChannel,
     channels_of,
@@ -20,10 +20,6 @@ from afenv.resolve.conda.channels import (
     subdir_of,
     without_secrets,
 )
-from afenv.resolve.conda.conda_lock_solver import solve_with_conda_lock
-from afenv.resolve.conda.environment_yml import CondaFile, read_environment_yml
-from afenv.resolve.conda.explain import failed, no_solution
-from afenv.resolve.conda.foreign import import_foreign, import_lock
 from afenv.resolve.conda.hashes import Known, complete
 from afenv.resolve.conda.process import ask
 from afenv.resolve.conda.records import locked_conda
@@ -79,6 +75,8 @@ def resolve_conda(
     subdir = subdir_of(platform)
     virtual = virtual_packages(subdir, glibc, cuda, section.virtual_packages)
     if section.lock is not None:
+        from afenv.resolve.conda.foreign import import_foreign
+
         imported = import_foreign(
             section, folder, subdir, virtual, settings=settings, store=store, quiet=quiet
         )
@@ -93,6 +91,10 @@ def resolve_conda(
                 specs, channels, subdir, virtual, as_of, keep, folder, settings, store, base=base
             )
         elif solver == "conda-lock":
+            from afenv.formats.model import DEFAULT
+            from afenv.resolve.conda.conda_lock_solver import solve_with_conda_lock
+            from afenv.resolve.conda.foreign import import_lock
+
             foreign = solve_with_conda_lock(specs, channels, subdir, virtual, settings, store)
             imported = import_lock(
                 foreign, DEFAULT, "conda-lock", subdir, virtual, settings=settings, store=store, quiet=quiet
@@ -152,6 +154,8 @@ def _asked(section: CondaSection, folder: Path) -> CondaFile:
     """What a section without a lock asks for; E012 if there is no channel."""
     if section.file is None:
         return CondaFile(channels=section.channels, dependencies=section.dependencies)
+    from afenv.resolve.conda.environment_yml import read_environment_yml
+
     path = folder / section.file
     asked = read_environment_yml(path)
     channels = section.channels or asked.channels
@@ -230,6 +234,8 @@ def _by_rattler(
     if "records" in answer:
         records: list[dict[str, Any]] = answer["records"]
         return records
+    from afenv.resolve.conda.explain import failed, no_solution
+
     if "failure" in answer:
         failure = answer["failure"]
         if "collide" in failure:

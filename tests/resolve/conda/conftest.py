@@ -22,7 +22,7 @@ import zstandard
 
 from afenv.documents.manifest import CondaSection
 from afenv.errors import AfenvError
-from afenv.resolve.conda import CondaResult, resolve_conda
+from afenv.resolve.conda.resolver import CondaResult, resolve_conda
 from afenv.settings import Settings
 from afenv.store.content import ContentStore
 
