@@ -23,7 +23,7 @@ from afenv.store.content import ContentStore
 if TYPE_CHECKING:
     from afenv.layers.conda import OpenConda
 
-COMPRESSION = ("isal", 1)  # name and level; a test holds it to what compresses, which is imported late
+COMPRESSION = ("libdeflate", 1)  # name and level; a test holds it to what compresses, which is imported late
 
 
 def layer_key(
