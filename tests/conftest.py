@@ -85,6 +85,13 @@ class HttpServer:
                 except ConnectionError:
                     self.close_connection = True
 
+            def do_HEAD(self) -> None:
+                """Whether there is such a path; without faults, and not recorded."""
+                content = server.contents.get(self.path)
+                self.send_response(404 if content is None else 200)
+                self.send_header("Content-Length", str(len(content or b"")))
+                self.end_headers()
+
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self._server.handle_error = lambda *_: None  # type: ignore[method-assign]
