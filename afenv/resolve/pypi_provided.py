@@ -64,6 +64,10 @@ def explain_provided(error: AfenvError, provided: Mapping[str, str]) -> AfenvErr
     if problem.code not in ("E101", "E102", "E107") or not named:
         return error
     brings = ", ".join(f"{name} {provided[name]}" for name in sorted(named))
+    message = re.sub(r"\Athere is no such version of '[^']*': ", "", message)
     return AfenvError(
-        "E102", f"{message.rstrip('.')}; conda brings {brings}", place=problem.place, remedy=_REMEDY
+        "E102",
+        f"the PyPI packages do not go with {brings}, which conda brings: {message}",
+        place=problem.place,
+        remedy=_REMEDY,
     )

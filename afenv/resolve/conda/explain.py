@@ -72,6 +72,12 @@ def no_solution(
     found = _of_virtual_packages(failure["text"], collide, virtual, base)
     if found is not None:
         return found
+    if len(collide) == 1 and collide[0].startswith("__"):
+        name = collide[0].split()[0]
+        state = f"is {virtual[name]}" if name in virtual else "is absent"
+        return AfenvError(
+            "E102", f"{collide[0]!r} is asked for, and {name} {state}", path="conda.dependencies"
+        )
     too_new = "is newer than" in text and " needs\n" not in text
     if len(collide) == 1 and (too_new or text.startswith("No candidates were found for")):
         versions = ", ".join(failure["versions"])
@@ -138,6 +144,8 @@ def failed(error: Mapping[str, Any], *, offline: bool) -> AfenvError:
     if kind == "InvalidMatchSpecError":
         spec = error.get("spec")
         return AfenvError("E013", f"{spec!r} is not a conda requirement: {text}", path="conda.dependencies")
+    if kind in ("InvalidVersionError", "InvalidPackageNameError"):
+        return AfenvError("E013", f"a virtual package has no version: {text}", path="conda.virtual-packages")
     if kind == "InvalidChannelError":
         return AfenvError("E013", f"a channel cannot be understood: {text}", path="conda.channels")
     url = _URL.search(text)
@@ -150,6 +158,13 @@ def failed(error: Mapping[str, Any], *, offline: bool) -> AfenvError:
             "there is no conda channel here: it has no index (noarch/repodata.json and that of the platform)",
             place=place,
             remedy="Check the name or the URL of the channel.",
+        )
+    if re.search(r"failed to (?:parse repodata|extract repodata|decode|decompress)", text):
+        return AfenvError(
+            "E202",
+            f"the index of a channel is damaged: {text}",
+            place=place,
+            remedy="Try again later, or use another mirror (AFENV_MIRRORS).",
         )
     if "No space left" in text or "os error 28" in text:
         return AfenvError("E402", f"the conda solver: {text}")

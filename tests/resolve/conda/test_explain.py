@@ -56,6 +56,16 @@ def test_an_old_base(physics: Any) -> None:
     assert physics.chosen("modern", glibc=(2, 41)) == {"modern": "1 0"}
 
 
+def test_a_virtual_package_that_is_asked_for(physics: Any) -> None:
+    assert "'__glibc >=2.40' is asked for, and __glibc is 2.36" in physics.fails("E102", "__glibc >=2.40")
+    assert physics.chosen("__glibc >=2.30", "libz") == {"libz": "1.3 0"}
+
+
+def test_an_index_that_is_damaged(physics: Any) -> None:
+    (physics.folder / "channel" / "linux-64" / "repodata.json").write_text("{")
+    assert "the index of a channel is damaged" in physics.fails("E202", "hist")
+
+
 def test_another_virtual_package(physics: Any) -> None:
     physics.channel.add("odd", "1", ["__odd >=2"])
     assert "odd 1 needs __odd >=2, which is absent" in physics.fails("E102", "odd")
@@ -76,6 +86,8 @@ def test_what_is_no_specification(physics: Any, spec: str) -> None:
             "HTTP status server error (503 Service Unavailable) for url (https://x.org/a)",
         ),
         ("E201", "GatewayError", "error sending request for url (https://a:b@x.org/r.json) dns error"),
+        ("E202", "GatewayError", "failed to parse repodata.json Caused by: EOF while parsing an object"),
+        ("E013", "InvalidVersionError", "malformed version string 'x y'"),
         ("E402", "GatewayError", "failed to write: No space left on device (os error 28)"),
         ("E120", "PanicException", "index out of bounds"),
     ],
