@@ -198,14 +198,17 @@ def dump_lock(lock: Lock) -> bytes:
     return canonical.indented(value)
 
 
-def write_lock(path: Path, lock: Lock) -> None:
-    """Write a lock, all of it or nothing; E402 or E403 if that cannot be done."""
+def write_lock(path: Path, lock: Lock) -> bool:
+    """Write a lock, all of it or nothing; whether the file changed. E402 or E403 if that cannot be done."""
+    data = dump_lock(lock)
+    if path.is_file() and path.read_bytes() == data:
+        return False
     temporary = path.with_name(f".{path.name}-{os.getpid()}-{os.urandom(4).hex()}")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                file.write(dump_lock(lock))
+                file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
@@ -216,3 +219,4 @@ def write_lock(path: Path, lock: Lock) -> None:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         message = "no space left on the device" if full else f"cannot write: {error.strerror}"
         raise AfenvError("E402" if full else "E403", message, place=str(path)) from error
+    return True

@@ -14,7 +14,7 @@ from typing import Any
 
 from afenv.documents.load import load_manifest_cached
 from afenv.documents.lock import ASSEMBLY_VERSION, Lock, LockedCode, LockedEnvironment, LockedWheel
-from afenv.documents.lockfile import dump_lock, read_lock, request_digest, write_lock
+from afenv.documents.lockfile import read_lock, request_digest, write_lock
 from afenv.documents.manifest import AnalysisManifest, Environment
 from afenv.errors import AfenvError, Problem
 from afenv.workflow.project import Project
@@ -137,10 +137,7 @@ def lock_project(project: Project, how: Locking | None = None) -> tuple[Lock, bo
     )
     if lock == old:
         return lock, False
-    changed = old is None or dump_lock(lock) != dump_lock(old)
-    if changed:
-        write_lock(project.lock_path, lock)
-    return lock, changed
+    return lock, write_lock(project.lock_path, lock)
 
 
 def _described(manifest: AnalysisManifest) -> tuple[str, str, dict[str, Any]]:
