@@ -558,7 +558,7 @@ def _conda_entry(
     content = files[path]
     kind = content[0] if isinstance(content, tuple) else "hardlink"
     kind = {"symlink": "softlink"}.get(kind, kind)
-    while isinstance(content, tuple) and content[0] == "hardlink":
+    if isinstance(content, tuple) and content[0] == "hardlink":
         content = files[content[1]]
     data = content if isinstance(content, bytes) else b""
     entry: dict[str, Any] = {"_path": path, "path_type": kind}

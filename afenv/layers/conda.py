@@ -20,7 +20,7 @@ from afenv.layers import conda_meta
 from afenv.layers.bytecode import Compiler, pyc_path
 from afenv.layers.conda_archive import CondaArchive, all_chunks, open_conda
 from afenv.layers.conda_paths import CondaInfo, PathEntry, read_info
-from afenv.layers.conda_prefix import PrefixTooLong, replace_binary, replace_text
+from afenv.layers.conda_prefix import PrefixTooLong, StringTooLong, replace_binary, replace_text
 from afenv.layers.conda_python import PREFIX, CondaPython, command_text, conda_python, uses_python
 from afenv.layers.deb_tar import TarMember, check_link
 from afenv.layers.writer import LayerWriter
@@ -270,6 +270,8 @@ class _Writing:
         prefix = self.opened.prefix
         try:
             yield from replace_binary(chunks, entry.placeholder.encode(), prefix.encode())
+        except StringTooLong:
+            self.opened.archive.bad(f"{path} has a string with a prefix that is implausibly long")
         except PrefixTooLong:
             raise AfenvError(
                 "E409",

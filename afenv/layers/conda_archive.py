@@ -24,7 +24,7 @@ from afenv.layers.zip_archive import STORED, ZipArchive
 CHUNK = 1 << 20
 MAX_RATIO = 1000  # content larger than this multiple of its compressed form (and MIN_LIMIT) is refused
 MIN_LIMIT = 64 << 20
-MAX_INFO = 256 << 20  # bytes of one metadata file
+MAX_INFO = 64 << 20  # bytes of one metadata file
 WINDOW = 1 << 27  # bytes that the zstd decoder may look back; what `zstd --ultra -22` uses
 
 # The metadata that decide what is installed.

@@ -22,14 +22,13 @@ PathType = Literal["hardlink", "softlink", "directory"]
 
 _TYPES = frozenset(("hardlink", "softlink", "directory"))
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
-_ONE = re.compile(r"""\s*(?:"(?P<path>[^"]+)"|'(?P<path1>[^']+)'|(?P<path2>\S+))\s*\Z""")
+_ONE = re.compile(r"""(?:"(?P<path>[^"]+)"|'(?P<path1>[^']+)'|(?P<path2>\S+))""")
 _THREE = re.compile(
-    r"""\s*(?:"(?P<old>[^"]+)"|'(?P<old1>[^']+)'|(?P<old2>\S+))\s+(?P<mode>text|binary)\s+"""
-    r"""(?:"(?P<path>[^"]+)"|'(?P<path1>[^']+)'|(?P<path2>\S.*?))\s*\Z"""
+    r"""(?:"(?P<old>[^"]+)"|'(?P<old1>[^']+)'|(?P<old2>\S+))\s+(?P<mode>text|binary)\s+"""
+    r"""(?:"(?P<path>[^"]+)"|'(?P<path1>[^']+)'|(?P<path2>\S.*))"""
 )
-_ENTRY_POINT = re.compile(
-    r"(?P<command>[^=\s/\0][^=/\0\n]*?)\s*=\s*(?P<module>\w+(?:\.\w+)*)\s*:\s*(?P<function>\w+(?:\.\w+)*)"
-)
+_COMMAND = re.compile(r"[^\s/\0](?:[^/\0\n]*[^\s/\0])?")
+_REFERENCE = re.compile(r"(?P<module>\w+(?:\.\w+)*)\s*:\s*(?P<function>\w+(?:\.\w+)*)")
 
 
 class PathEntry(NamedTuple):
@@ -151,13 +150,13 @@ def _lines(data: bytes, name: str, place: str) -> list[str]:
 def _old_paths(info: Mapping[str, bytes], place: str) -> dict[str, PathEntry]:
     placeholders: dict[str, tuple[str, bool]] = {}
     for line in _lines(info.get("has_prefix", b""), "has_prefix", place):
-        match = _THREE.match(line)
+        match = _THREE.fullmatch(line.strip())
         if match is not None:
             old = match["old"] or match["old1"] or match["old2"]
             path = match["path"] or match["path1"] or match["path2"]
             placeholders[path] = old, match["mode"] == "binary"
             continue
-        match = _ONE.match(line)
+        match = _ONE.fullmatch(line.strip())
         if match is None:
             _bad(place, f"info/has_prefix has the line {line!r}")
         placeholders[match["path"] or match["path1"] or match["path2"]] = DEFAULT_PLACEHOLDER, False
@@ -173,9 +172,12 @@ def _old_paths(info: Mapping[str, bytes], place: str) -> dict[str, PathEntry]:
 
 
 def _entry_point(text: Any, place: str) -> EntryPoint:
-    match = _ENTRY_POINT.fullmatch(text.strip()) if isinstance(text, str) else None
+    if not isinstance(text, str):
+        _bad(place, f"the entry point {text!r} names no function")
+    command, _, reference = (part.strip() for part in text.partition("="))
+    match = _REFERENCE.fullmatch(reference)
     if match is None:
         _bad(place, f"the entry point {text!r} names no function")
-    if match["command"] in (".", ".."):
+    if not _COMMAND.fullmatch(command) or command in (".", ".."):
         raise AfenvError("E304", f"the entry point {text!r} is not a file name", place=place)
-    return EntryPoint(match["command"], match["module"], match["function"])
+    return EntryPoint(command, match["module"], match["function"])

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 DEFAULT_PLACEHOLDER = "/opt/anaconda1anaconda2anaconda3"
+MAX_STRING = 64 << 20  # bytes of a C string that holds a prefix
 MAX_SHEBANG = 127  # bytes of a first line that Linux reads (128 with the newline)
 
 _SHEBANG = re.compile(rb"#![ ]*(?P<path>/(?:\\ |[^ \n\r\t])*)(?P<rest>.*)\Z", re.DOTALL)
@@ -19,6 +20,10 @@ _PYTHON = re.compile(rb"python(?:[0-9]+(?:\.[0-9]+)?)?\Z")
 
 class PrefixTooLong(Exception):
     """The new prefix has no room where the old one stands."""
+
+
+class StringTooLong(Exception):
+    """A C string that holds a prefix is implausibly long."""
 
 
 def replace_text(data: bytes, placeholder: bytes, prefix: bytes) -> bytes:
@@ -54,7 +59,7 @@ def _shebang(line: bytes, placeholder: bytes, prefix: bytes) -> bytes:
 def replace_binary(chunks: Iterable[bytes], placeholder: bytes, prefix: bytes) -> Iterator[bytes]:
     """The content that comes in ``chunks`` with the prefix replaced inside its C strings; of equal size.
 
-    :class:`PrefixTooLong` if the new prefix is longer than the old one.
+    :class:`PrefixTooLong` if the new prefix is longer than the old one; :class:`StringTooLong`.
     """
     if len(prefix) > len(placeholder):
         raise PrefixTooLong
@@ -74,6 +79,8 @@ def replace_binary(chunks: Iterable[bytes], placeholder: bytes, prefix: bytes) -
         if hold > at:
             yield data[at:hold]
         kept = data[hold:]
+        if len(kept) > MAX_STRING:
+            raise StringTooLong
     if kept.startswith(placeholder):
         yield _string(kept, placeholder, prefix)
     elif kept:

@@ -252,6 +252,12 @@ def test_a_prefix_without_room(make_conda, write):
     write(text, prefix="/" + "x" * 80)
 
 
+def test_a_string_without_end(make_conda, write, monkeypatch):
+    monkeypatch.setattr("afenv.layers.conda_prefix.MAX_STRING", 3 << 20)
+    made = make_conda("x", {"lib/x": OLD.encode() + b"x" * (5 << 20)}, prefixes={"lib/x": (OLD, "binary")})
+    refused(write, made, "E303", "implausibly long")
+
+
 def test_a_python_package_without_python(make_conda, write):
     made = make_conda("x", {"site-packages/x.py": b""}, noarch="python")
     refused(write, made, "E106", "no conda package python")
@@ -259,7 +265,14 @@ def test_a_python_package_without_python(make_conda, write):
 
 @pytest.mark.parametrize(
     ("point", "code"),
-    [("x", "E303"), ("x = y", "E303"), ("../x = y:z", "E303"), (".. = y:z", "E304"), (7, "E303")],
+    [
+        ("x", "E303"),
+        ("x = y", "E303"),
+        ("../x = y:z", "E304"),
+        (" = y:z", "E304"),
+        (".. = y:z", "E304"),
+        (7, "E303"),
+    ],
 )
 def test_wrong_entry_points(make_conda, write, point, code):
     made = make_conda("x", {"site-packages/x.py": b""}, noarch="python", entry_points=(point,))
