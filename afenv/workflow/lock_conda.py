@@ -9,10 +9,14 @@ from datetime import datetime
 from afenv.documents.lock import LockedConda, LockedEnvironment, LockedPython, LockedWheel
 from afenv.documents.manifest import Environment, PypiSection
 from afenv.errors import AfenvError
+from afenv.resolve.conda.channels import subdir_of
 from afenv.resolve.conda.python import check_for_pypi, distributions, locked_conda_python
 from afenv.resolve.conda.resolver import PREFIX, CondaResult, resolve_conda
-from afenv.resolve.conda.virtual import cuda_of
+from afenv.resolve.conda.virtual import cuda_of, virtual_packages
 from afenv.workflow.project import Project
+
+# Virtual packages that choose among variants of a package: if one changes, nothing locked is preferred.
+VARIANTS = ("__archspec", "__cuda")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,16 +48,20 @@ def lock_conda(
 ) -> CondaPart:
     """The conda part of an environment that has a ``conda`` section; errors are those of its resolvers."""
     assert environment.conda is not None
+    cuda = cuda_of(asdict(environment.gpu)) if environment.gpu else None
+    stated = environment.conda.virtual_packages
+    wanted = virtual_packages(subdir_of(environment.platform), glibc, cuda, stated)
+    same = old is not None and all(wanted.get(name) == old.virtual_packages.get(name) for name in VARIANTS)
     found = resolve_conda(
         environment.conda,
         project.folder,
         environment.platform,
         glibc,
-        cuda_of(asdict(environment.gpu)) if environment.gpu else None,
+        cuda,
         as_of,
         settings=project.settings,
         store=project.store,
-        locked=old.conda if old else (),
+        locked=old.conda if old is not None and same else (),
         update=update,
         solver=solver,
         base=f"the base {environment.debian.suite}" if environment.debian else "the base",
