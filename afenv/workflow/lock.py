@@ -222,7 +222,8 @@ def _resolve(
         raise AfenvError("E016", "an environment without a Debian base is not supported yet")
     update = how.update or None
     base = environment.debian
-    if environment.pypi is not None:
+    asked = environment.conda
+    if environment.pypi is not None or (asked is not None and (asked.file or asked.lock)):  # may have wheels
         base = replace(base, packages=(*base.packages, *MANYLINUX_LIBRARIES))
     debian = resolve_debian(
         base,
@@ -242,9 +243,9 @@ def _resolve(
         conda = lock_conda(project, environment, glibc, as_of, old, solver=how.solver, update=update)
         python, provided, pypi = conda.python or python, conda.provided, conda.pypi
     wheels: tuple[LockedWheel, ...] = ()
-    if pypi is not None:
-        if python is None:
-            raise AfenvError("E106", "PyPI packages are asked for, and the environment has no Python")
+    if python is None and (pypi is not None or (conda is not None and conda.wheels)):
+        raise AfenvError("E106", "PyPI packages are asked for, and the environment has no Python")
+    if pypi is not None and python is not None:
         wheels = resolve_pypi(
             pypi,
             project.folder,
