@@ -10,6 +10,7 @@ that do more than set variables are sourced when the container starts. What hold
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ WRAPPER = "bin/afenv-activate"
 APPTAINER = ".singularity.d/env/91-afenv-conda.sh"  # read by apptainer before it starts anything
 
 MAX_FILE = 1 << 20  # bytes of one activation file
+_MANGLED = re.compile(r"[\"$`\\]")  # apptainer's own copy of such a value is not right
 _UNSET = "***unset***"  # conda's word for a variable to remove
 
 
@@ -144,7 +146,15 @@ def write_environment(environment: LockedEnvironment, found: Activation, writer:
         files[f"{root}/{SOURCED}"] = 0o644, _sourced_text(prefix, found.scripts)
         wrapper = f'#!{_shell(environment)}\n. {sourced}\nexec "$@"\n'
         files[f"{root}/{WRAPPER}"] = 0o755, wrapper.encode()
-        files[APPTAINER] = 0o755, f"#!/bin/sh\n. {sourced}\n".encode()
+    for_apptainer = [
+        f"export {name}={shlex.quote(value)}"
+        for name, value in found.variables.items()
+        if _MANGLED.search(value)
+    ]
+    if found.scripts:
+        for_apptainer.append(f". {shlex.quote(f'{prefix}/{SOURCED}')}")
+    if for_apptainer:
+        files[APPTAINER] = 0o755, "\n".join(["#!/bin/sh", *for_apptainer, ""]).encode()
     for path in sorted(files):
         writer.file(path, *files[path])
 

@@ -250,6 +250,16 @@ def test_scripts_that_run_at_the_start(make_conda, new_layer, tmp_path):
         assert (done.stdout, done.stderr) == ("12 1\n", ""), command
 
 
+def test_values_that_apptainer_does_not_copy_well(make_conda, new_layer):
+    made = make_conda("x", {"etc/conda/activate.d/a.sh": b"export A='it'\\''s \"$B\"' C=plain\n"})
+    environment, found = activated(made)
+    layer = new_layer()
+    conda_activation.write_environment(environment, found, layer.writer)
+    text = layer.files()[".singularity.d/env/91-afenv-conda.sh"][1]
+    done = subprocess.run(["sh", "-c", f"{text.decode()}\necho $A $C"], capture_output=True, check=True)
+    assert done.stdout == b'it\'s "$B"\n'
+
+
 def test_nothing_to_run_nothing_to_wrap(make_conda, new_layer):
     environment, found = activated(make_conda("x", {"etc/conda/activate.d/a.sh": b"export A=1\n"}))
     assert conda_activation.entrypoint(environment, found) == ()
