@@ -26,8 +26,9 @@ SYMLINK = 0o120000
 DIRECTORY = 0o040000
 GITLINK = 0o160000
 
-# At the top of a code folder these are afenv's own: the lock cannot be part of what it locks.
-EXEMPT = (b"afenv.lock", b".afenv")
+# At the top of a code folder these are afenv's own: the lock cannot be part of what it locks, and an edited
+# manifest is to be locked first and committed then, together with its lock.
+EXEMPT = (b"afenv.lock", b"afenv.yaml", b".afenv")
 
 _LFS = b"version https://git-lfs.github.com/spec/"  # how a pointer begins (git-lfs, docs/spec.md)
 _LFS_LIMIT = 1024  # bytes that a pointer has at most
@@ -154,7 +155,7 @@ def read_commit_tree(
 ) -> list[CodeFile]:
     """The files of a commit under a folder of it, sorted by path.
 
-    ``exempt`` leaves out the lock and afenv's own folder at the top, as for the checkout at hand.
+    ``exempt`` leaves out manifest, lock and afenv's own folder at the top, as for the checkout at hand.
 
     E016 for a submodule, E111 for an unsafe name, E108 if the commit has no such folder.
     """

@@ -1,12 +1,14 @@
 """Code: from a git URL and revision, or a folder, to its tree hash.
 
-The checkout at hand is locked as its last commit has it, and must be clean; the lock and afenv's own
-folder at its top are left out of the tree, so that committing the lock does not change what it names.
+The checkout at hand is locked as its last commit has it, and must have no changes; files that git does not
+track are not part of it, and a warning says so. The manifest, the lock and afenv's own folder at its top are
+left out of the tree, so that committing the lock does not change what it names.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -172,11 +174,14 @@ def _from_folder(
         head = None if repository.head_is_unborn else str(repository.head.target)
         committed = [] if head is None else _committed(repository, head, sub)
         codetree.git_tree(committed, place)  # what is refused is said before what is dirty
-        changed = _changes(repository, sub)
+        changed, untracked = _changes(repository, sub)
+        if allow_dirty or not committed:
+            changed, untracked = changed + untracked, []
         if changed and not allow_dirty:
-            more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
-            listed = ", ".join(sorted(changed)[:_SHOWN])
-            raise AfenvError("E109", f"the checkout has changes: {listed}{more}", place=place)
+            raise AfenvError("E109", f"the checkout has changes: {_listed(changed)}", place=place)
+        if untracked:
+            text = f"warning: not part of the image, since git does not track them: {_listed(untracked)}"
+            print(text, file=sys.stderr)  # noqa: T201
         dirty = bool(changed)
         files = working_files(here, checkout) if dirty else committed
     else:
@@ -206,17 +211,23 @@ def _committed(repository: pygit2.Repository, head: str, sub: bytes) -> list[cod
         return []
 
 
-def _changes(repository: pygit2.Repository, sub: bytes) -> list[str]:
-    """Paths below ``sub``, relative to it, that differ from the last commit, save what is exempt."""
+def _listed(paths: list[str]) -> str:
+    more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
+    return ", ".join(sorted(paths)[:_SHOWN]) + more
+
+
+def _changes(repository: pygit2.Repository, sub: bytes) -> tuple[list[str], list[str]]:
+    """Paths below ``sub`` and relative to it, save what is exempt: the changed, and the untracked."""
     from pygit2.enums import FileStatus
 
     prefix = os.fsdecode(sub) + "/" if sub else ""
     exempt = {os.fsdecode(name) for name in codetree.EXEMPT}
     quiet = {FileStatus.CURRENT, FileStatus.IGNORED}
-    found = []
+    changed: list[str] = []
+    untracked: list[str] = []
     for path, state in repository.status(untracked_files="all", ignored=False).items():
         if path.startswith(prefix) and state not in quiet:
             inside = path[len(prefix) :]
             if inside.split("/", 1)[0] not in exempt:
-                found.append(inside)
-    return found
+                (untracked if state == FileStatus.WT_NEW else changed).append(inside)
+    return changed, untracked

@@ -130,7 +130,6 @@ def test_a_folder_is_read_without_git_and_afenv(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
     assert [item.path for item in codetree.read_folder(tmp_path)] == [
-        b"afenv.yaml",
         b"sub/.gitignore",
         b"sub/afenv.lock",
     ]

@@ -76,7 +76,7 @@ def fails(code: str, call: Callable[[], object]) -> AfenvError:
 
 
 def test_a_clean_checkout_is_its_commit(checkout: Checkout, store: ContentStore, settings: Settings) -> None:
-    commit = checkout.commit({"select.py": "1", "sub/x": "2", "afenv.yaml": "afenv: 1\n"})
+    commit = checkout.commit({"select.py": "1", "sub/x": "2"})
     locked = resolve_code(HERE, checkout.folder, store, settings)
     assert locked.tree == checkout.tree()
     assert locked.swhid == f"swh:1:dir:{locked.tree}"
@@ -108,7 +108,43 @@ def test_committing_the_lock_changes_nothing(
     assert fresh.commit != first.commit
 
 
-@pytest.mark.parametrize("change", ["modified", "untracked", "deleted", "staged"])
+def test_files_that_git_does_not_track_are_left_out_and_named(
+    checkout: Checkout, store: ContentStore, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkout.commit({"select.py": "1"})
+    clean = resolve_code(HERE, checkout.folder, store, settings)
+    assert capsys.readouterr().err == ""
+    checkout.write({"results/fit.json": "{}"})
+    assert resolve_code(HERE, checkout.folder, store, settings) == clean
+    assert "results/fit.json" in capsys.readouterr().err
+    dirty = resolve_code(HERE, checkout.folder, store, settings, allow_dirty=True)
+    assert dirty.dirty
+    names = [file.path for file, _ in code_files(dirty, checkout.folder, store, settings)]
+    assert names == [b"results/fit.json", b"select.py"]
+
+
+def test_a_folder_of_which_nothing_is_committed(
+    checkout: Checkout, store: ContentStore, settings: Settings
+) -> None:
+    checkout.commit({"select.py": "1"})
+    checkout.write({"new/fit.py": "2"})
+    source = CodeSource(folder="new")
+    error = fails("E109", lambda: resolve_code(source, checkout.folder, store, settings))
+    assert "fit.py" in str(error)
+
+
+def test_an_edited_manifest_is_no_change_of_the_code(
+    checkout: Checkout, store: ContentStore, settings: Settings
+) -> None:
+    checkout.commit({"select.py": "1", "afenv.yaml": "1"})
+    first = resolve_code(HERE, checkout.folder, store, settings)
+    checkout.write({"afenv.yaml": "2"})
+    assert resolve_code(HERE, checkout.folder, store, settings) == first
+    checkout.commit(when=WHEN + 9)
+    assert resolve_code(HERE, checkout.folder, store, settings, locked=first) == first
+
+
+@pytest.mark.parametrize("change", ["modified", "deleted", "staged"])
 def test_a_dirty_checkout(change: str, checkout: Checkout, store: ContentStore, settings: Settings) -> None:
     checkout.commit({"select.py": "1", "other.py": "2", ".gitignore": "*.root\n"})
     checkout.write({"big.root": "ignored"})
@@ -123,14 +159,14 @@ def test_a_dirty_checkout(change: str, checkout: Checkout, store: ContentStore, 
         checkout.repository.index.add("new.py")
         checkout.repository.index.write()
     error = fails("E109", lambda: resolve_code(HERE, checkout.folder, store, settings))
-    assert ("new.py" if change in ("untracked", "staged") else "select.py") in str(error)
+    assert ("new.py" if change == "staged" else "select.py") in str(error)
     dirty = resolve_code(HERE, checkout.folder, store, settings, allow_dirty=True, locked=clean)
     assert dirty.dirty
     assert dirty.tree != clean.tree
     assert dirty.commit == clean.commit
     names = {file.path for file, _ in code_files(dirty, checkout.folder, store, settings)}
     assert b"big.root" not in names
-    assert (b"new.py" in names) == (change in ("untracked", "staged"))
+    assert (b"new.py" in names) == (change == "staged")
     assert (b"select.py" in names) == (change != "deleted")
 
 
