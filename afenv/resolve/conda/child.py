@@ -30,6 +30,8 @@ import rattler
 from rattler.exceptions import GatewayError, InvalidMatchSpecError, SolverError
 from rattler.package import BuildString
 
+PATIENCE = 300  # seconds for one request: an index of conda-forge has some 50 MB
+RETRIES = 2
 EXPLAIN = 30.0  # seconds for finding out which requirements collide
 SHOWN = 8  # versions of a package, and names like another, that are shown
 
@@ -55,7 +57,7 @@ class _Question:
             default_config=rattler.SourceConfig(
                 cache_action="force-cache-only" if asked["offline"] else "cache-or-fetch"
             ),
-            client=rattler.Client.authenticated_client(),
+            client=rattler.Client.default_client(RETRIES, user_agent="afenv", timeout=PATIENCE),
         )
 
     async def records(self, specs: Sequence[str]) -> list[Any]:
