@@ -18,9 +18,9 @@ SUBDIRS = {"linux/amd64": "linux-64", "linux/arm64": "linux-aarch64"}
 def export_project(project: Project, form: str, environment: str | None) -> bytes:
     """The lock of one environment, or for pixi of all, in one of :data:`FORMATS`.
 
-    A conda-lock.yml holds all platforms of an environment: environments whose names differ only by the
-    platform at their end are one.  E020 if there is no lock, E030 if an environment has to be chosen, E031
-    if there is none of that name or none has conda packages.
+    Without a name, environments for different platforms become the platforms of one conda-lock.yml. E020 if
+    there is no lock, E030 if an environment has to be chosen, E031 if there is none of that name or none has
+    conda packages.
     """
     lock = read_lock(project.lock_path)
     names = [name for name, entry in lock.environments.items() if entry.conda]

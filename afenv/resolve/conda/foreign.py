@@ -117,7 +117,8 @@ def choose(lock: ForeignLock, environment: str, subdir: str, place: str) -> tupl
         found |= {package.url: package for package in platforms[subdir]}
     names_seen: dict[tuple[str, str], str] = {}
     for package in found.values():
-        other = names_seen.setdefault((package.manager, normalised(package.name)), package.url)
+        name = normalised(package.name) if package.manager == "pypi" else package.name
+        other = names_seen.setdefault((package.manager, name), package.url)
         if other != package.url:
             message = f"the lock has {package.name} twice: {other} and {package.url}"
             raise AfenvError("E102", message, place=place)

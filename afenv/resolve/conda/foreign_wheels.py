@@ -23,13 +23,13 @@ def locked_wheels(
     for package in packages:
         if package.sha256 is None:
             raise AfenvError("E013", f"{package.name} has no sha256", place=place)
-        if not package.url.split("?")[0].endswith(".whl"):
+        if not package.url.split("#")[0].split("?")[0].endswith(".whl"):
             raise AfenvError("E107", f"{package.url} is source, not a wheel", place=place)
         chosen.append(
             ChosenWheel(
                 name=normalised(package.name),
                 version=package.version,
-                url=package.url,
+                url=package.url.split("#")[0],
                 size=package.size,
                 sha256=package.sha256,
                 dependencies=_names(package.depends),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -84,6 +85,9 @@ def resolve_conda(
     asked = _asked(section, folder)
     channels = channels_of(asked.channels, folder, settings)
     specs = list(dict.fromkeys(asked.dependencies))
+    if not quiet and sys.stderr.isatty():
+        sys.stderr.write("Solving conda packages …")  # taken back by the line that tells the result
+        sys.stderr.flush()
     with Progress("Solving conda packages", 0, unit="packages", quiet=quiet) as progress:
         if solver == "rattler":
             keep = _kept(locked, channels, update, settings)
@@ -183,16 +187,15 @@ def _kept(
     settings: Settings,
 ) -> list[tuple[str, str]]:
     """Name and URL on this host of the packages that are preferred."""
-    by_name = {channel.name: channel for channel in channels}
     result = []
     for package in locked:
-        channel = by_name.get(package.channel)
-        if channel is None or package.name in (update or ()):
-            continue
         url = package.file.urls[0]
-        if url.startswith(channel.url + "/"):
-            result.append((package.name, channel.source + url[len(channel.url) :]))
-        else:
+        base = next((one for one in channels if url.startswith(one.url + "/")), None)
+        if package.name in (update or ()):
+            continue
+        if base is not None:
+            result.append((package.name, base.source + url[len(base.url) :]))
+        elif package.channel in {channel.name for channel in channels}:  # its archives lie elsewhere
             result.append((package.name, settings.rewrite(url)))
     return sorted(result)
 

@@ -105,3 +105,43 @@ def test_environments_platforms_and_categories(physics: Any) -> None:
         _import(physics, text, environment="test")
     with pytest.raises(Exception, match="E014: the lock is not for linux-64; it is for: osx-64"):
         _import(physics, text.replace("linux-64", "win-64").replace("platform: win-64", "platform: osx-64"))
+
+
+def test_one_name_twice(physics: Any) -> None:
+    for name in ("ruamel.yaml", "ruamel_yaml"):
+        physics.channel.add(name, "1")
+    folder = (physics.folder / "channel" / "linux-64").as_uri()
+    lines = [f"{folder}/{name}-1-0.conda\n" for name in ("ruamel.yaml", "ruamel_yaml")]
+    found = _import(physics, "@EXPLICIT\n" + "".join(lines))
+    assert [package.name for package in found] == ["ruamel.yaml", "ruamel_yaml"]
+    twice = f"{folder}/numpy-2.0-py312_0.conda\n{folder}/numpy-1.26-py311_0.tar.bz2\n"
+    with pytest.raises(Exception, match="E102: the lock has numpy twice"):
+        _import(physics, "@EXPLICIT\n" + twice)
+
+
+def test_several_platforms_in_one_file(physics: Any) -> None:
+    found = physics.resolve("fonts").records
+    settings = physics.settings.beside(physics.folder)
+    environments = [
+        (name, LockedEnvironment(request="", platform=platform, as_of="", conda=found))
+        for name, platform in (("amd", "linux/amd64"), ("arm", "linux/arm64"))
+    ]
+    text = dump_foreign_lock(foreign_lock(environments, "conda-lock", settings), "conda-lock")
+    assert b"platforms:\n  - linux-64\n  - linux-aarch64\n" in text
+    assert [package.name for package in _import(physics, text)] == ["fonts"]
+    with pytest.raises(Exception, match="E030"):
+        foreign_lock(environments, "explicit", settings)
+    assert set(foreign_lock(environments, "pixi", settings).environments) == {"amd", "arm"}
+
+
+def test_wheels(physics: Any) -> None:
+    wheel = "https://example.org/fit-1.0-py3-none-any.whl"
+    text = f"version: 6\nenvironments: {{default: {{packages: {{linux-64: [{{pypi: '{wheel}'}}]}}}}}}\n"
+    text += f"packages: [{{pypi: '{wheel}', name: Fit, version: '1.0', sha256: '{'7' * 64}'}}]\n"
+    (physics.folder / "their.lock").write_text(text)
+    physics.store.save_key("pypi-size", "sha256:" + "7" * 64, {"size": 5})
+    (found,) = physics.resolve(section=CondaSection(lock="their.lock")).wheels
+    assert (found.name, found.version, found.file.size, found.requested) == ("fit", "1.0", 5, True)
+    for code, old, new in (("E107", ".whl", ".tar.gz"), ("E013", f", sha256: '{'7' * 64}'", "")):
+        (physics.folder / "their.lock").write_text(text.replace(old, new))
+        physics.fails(code, section=CondaSection(lock="their.lock"))
