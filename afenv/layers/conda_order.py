@@ -38,9 +38,10 @@ def installation_order(packages: Sequence[LockedConda]) -> list[LockedConda]:
     needed = set().union(*needs.values())
     alone = sorted(name for name, others in needs.items() if not others and name not in needed)
     order = [by_name[name] for name in alone]
+    titles = {name: _title(package) for name, package in by_name.items()}
     left = {name: set(others) for name, others in needs.items() if name not in alone}
     while left:
-        first = min(left, key=lambda name: (len(left[name]), _title(by_name[name])))
+        first = min(left, key=lambda name: (len(left[name]), titles[name]))
         del left[first]
         for others in left.values():
             others.discard(first)
