@@ -7,6 +7,7 @@ subdirectory, and a build number at the end of the build) is left out there.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -124,7 +125,7 @@ def _package(entry: Mapping[str, Any], what: str, read: Reader) -> ForeignPackag
     }
     depends = read.texts(entry.get("depends"), f"{what}.depends")
     if record["noarch"] is None and record["subdir"] == "noarch":
-        needs_python = any(spec.split()[0] == "python" for spec in depends)
+        needs_python = any(re.match(r"python(?![\w.-])", spec) for spec in depends)
         record["noarch"] = "python" if needs_python else "generic"
     return ForeignPackage(
         manager="conda",

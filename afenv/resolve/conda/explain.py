@@ -12,6 +12,7 @@ from typing import Any
 
 from afenv.errors import AfenvError, Problem
 from afenv.resolve.conda.channels import without_secrets
+from afenv.resolve.conda.records import name_of
 
 _VIRTUAL = re.compile(
     r"(__[a-z0-9_]+) ([^,\n]*?)(?:, for which no candidates were found|, which conflicts with)"
@@ -73,7 +74,7 @@ def no_solution(
     if found is not None:
         return found
     if len(collide) == 1 and collide[0].startswith("__"):
-        name = collide[0].split()[0]
+        name = name_of(collide[0])
         state = f"is {virtual[name]}" if name in virtual else "is absent"
         return AfenvError(
             "E102", f"{collide[0]!r} is asked for, and {name} {state}", path="conda.dependencies"
@@ -112,7 +113,7 @@ def _of_virtual_packages(
     name, wanted = match[1], match[2].strip()
     needs = _NEEDS.findall(text[: match.start()])
     package = " ".join(needs[-1]) if needs else collide[0]
-    asked = "" if package.split()[0] == collide[0].split()[0] else f" (for {collide[0]})"
+    asked = "" if package.split()[0] == name_of(collide[0]) else f" (for {collide[0]})"
     limit = f" {wanted}" if wanted and wanted != "*" else ""
     if name == "__cuda":
         least = re.search(r"[0-9]+(?:\.[0-9]+)*", wanted)

@@ -23,7 +23,7 @@ from afenv.resolve.conda.explain import GPU_REMEDY
 from afenv.resolve.conda.foreign_wheels import locked_wheels
 from afenv.resolve.conda.hashes import Known, complete
 from afenv.resolve.conda.process import ask
-from afenv.resolve.conda.records import locked_conda
+from afenv.resolve.conda.records import locked_conda, name_of
 from afenv.resolve.conda.virtual import as_triple
 from afenv.resolve.pypi_inputs import normalised
 from afenv.settings import Settings
@@ -77,7 +77,7 @@ def import_lock(
     packages = choose(lock, environment, subdir, place)
     conda = [package for package in packages if package.manager == "conda"]
     records = _records(conda, lock.whole, subdir, settings, store, quiet=quiet)
-    needed = {spec.split()[0] for record in records for spec in record.get("depends") or ()}
+    needed = {name_of(spec) for record in records for spec in record.get("depends") or ()}
     locked = tuple(
         sorted(
             (
@@ -254,19 +254,19 @@ def check_virtual(packages: Iterable[LockedConda], virtual: Mapping[str, str], p
         for package in packages
         for specs, always in ((package.depends, True), (package.constrains, False))
         for spec in specs
-        if spec.startswith("__") and (always or spec.split()[0] in virtual)
+        if spec.startswith("__") and (always or name_of(spec) in virtual)
     ]
     if not questions:
         return
     pairs = [
-        (spec, as_triple(spec.split()[0], virtual[spec.split()[0]]))
+        (spec, as_triple(name_of(spec), virtual[name_of(spec)]))
         for _, spec, _ in questions
-        if spec.split()[0] in virtual
+        if name_of(spec) in virtual
     ]
     matches = iter(ask({"op": "match", "pairs": pairs})["matches"])
     problems = []
     for package, spec, _ in questions:
-        name = spec.split()[0]
+        name = name_of(spec)
         if name in virtual and next(matches):
             continue
         state = f"is {virtual[name]}" if name in virtual else "is absent"

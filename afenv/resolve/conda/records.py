@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from afenv.documents.lock import LockedConda, LockedFile
+from afenv.errors import AfenvError
 
 _OWN = frozenset(
     (
@@ -14,12 +16,23 @@ _OWN = frozenset(
     )
 )
 
+_FORMS = {
+    "name": re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z"),
+    "version": re.compile(r"[A-Za-z0-9_.!+~-]+\Z"),
+    "build": re.compile(r"[A-Za-z0-9_.+-]*\Z"),
+    "subdir": re.compile(r"[a-z0-9]+(?:-[a-z0-9_]+)?\Z"),
+}
+
 
 def locked_conda(record: Mapping[str, Any], *, channel: str, url: str, requested: bool) -> LockedConda:
     """A package of the lock out of its record, which has ``size`` and ``sha256``.
 
-    ``channel`` and ``url`` are those of the lock. The form of a record is that of CEP 36.
+    ``channel`` and ``url`` are those of the lock. The form of a record is that of CEP 36. E013 for names and
+    versions that no package can have: they become names of files.
     """
+    for key, pattern in _FORMS.items():
+        if not pattern.match(str(record[key])):
+            raise AfenvError("E013", f"a conda package has the {key} {record[key]!r}", place=url)
     return LockedConda(
         name=record["name"],
         version=str(record["version"]),
@@ -47,5 +60,14 @@ def noarch_of(value: Any) -> str | None:
 def is_python_package(package: LockedConda) -> bool:
     """Whether a package goes into a Python's site-packages, by what its record says."""
     return package.name != "python" and (
-        package.noarch == "python" or any(spec.split()[0] == "python" for spec in package.depends)
+        package.noarch == "python" or any(name_of(spec) == "python" for spec in package.depends)
     )
+
+
+def name_of(spec: str) -> str:
+    """The name of the package that a match specification is about."""
+    rest = spec.rpartition("::")[2].strip()
+    for index, letter in enumerate(rest):
+        if not (letter.isalnum() or letter in "._-"):
+            return rest[:index].lower()
+    return rest.lower()

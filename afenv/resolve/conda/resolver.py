@@ -23,7 +23,7 @@ from afenv.resolve.conda.channels import (
 )
 from afenv.resolve.conda.hashes import Known, complete
 from afenv.resolve.conda.process import ask
-from afenv.resolve.conda.records import locked_conda
+from afenv.resolve.conda.records import locked_conda, name_of
 from afenv.resolve.conda.virtual import as_triple, virtual_packages
 from afenv.settings import Settings
 from afenv.store.content import ContentStore, write_error
@@ -143,15 +143,6 @@ def _with_names(
         pip_files=asked.pip_files,
         variables=asked.variables,
     )
-
-
-def name_of(spec: str) -> str:
-    """The name of the package that a match specification is about."""
-    rest = spec.rpartition("::")[2].strip()
-    for index, letter in enumerate(rest):
-        if not (letter.isalnum() or letter in "._-"):
-            return rest[:index].lower()
-    return rest.lower()
 
 
 def _asked(section: CondaSection, folder: Path) -> CondaFile:

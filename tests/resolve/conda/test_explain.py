@@ -39,7 +39,7 @@ def test_a_gpu_that_is_not_there(physics: Any) -> None:
     said = physics.fails("E102", "torch", "hist")
     assert "cudart 12.4 (for torch) needs a GPU with CUDA >=12" in said
     assert 'gpu: {cuda: ">=12"}' in said
-    said = physics.fails("E102", "cudart", cuda="11.8")
+    said = physics.fails("E102", "cudart=12.4", cuda="11.8")
     assert "cudart 12.4 needs a GPU with CUDA >=12; the environment's gpu section allows CUDA 11.8" in said
 
 

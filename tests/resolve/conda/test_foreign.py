@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from afenv.documents.lock import LockedConda, LockedEnvironment
 from afenv.documents.manifest import CondaSection
 from afenv.formats.reading import FORMATS, dump_foreign_lock
+from afenv.resolve.conda.records import is_python_package
 from afenv.workflow.export import foreign_lock
 
 
@@ -132,6 +134,27 @@ def test_several_platforms_in_one_file(physics: Any) -> None:
     with pytest.raises(Exception, match="E030"):
         foreign_lock(environments, "explicit", settings)
     assert set(foreign_lock(environments, "pixi", settings).environments) == {"amd", "arm"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("name", "../../etc/x"), ("version", "1/2"), ("build", "a/../b"), ("subdir", "../x"), ("name", "a b")],
+)
+def test_names_that_are_no_names(physics: Any, key: str, value: str) -> None:
+    url = (physics.folder / "channel" / "noarch" / "fonts-1-0.conda").as_uri()
+    text = f"version: 6\nenvironments: {{default: {{packages: {{linux-64: [{{conda: '{url}'}}]}}}}}}\n"
+    text += f"packages: [{{conda: '{url}', sha256: '{'7' * 64}', size: 1, {key}: '{value}'}}]\n"
+    with pytest.raises(Exception, match=f"E013: a conda package has the {key}"):
+        _import(physics, text)
+
+
+def test_dependencies_without_spaces(physics: Any) -> None:
+    url = (physics.folder / "channel" / "noarch" / "hist-2.7-0.conda").as_uri()
+    text = f"version: 6\nenvironments: {{default: {{packages: {{linux-64: [{{conda: '{url}'}}]}}}}}}\n"
+    text += f"packages: [{{conda: '{url}', sha256: '{'7' * 64}', size: 1, depends: ['python>=3.8', ' ']}}]\n"
+    (package,) = _import(physics, text)
+    assert package.noarch == "python"
+    assert is_python_package(replace(package, noarch=None))
 
 
 def test_wheels(physics: Any) -> None:
