@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from cuda import WHEEL, cuda_packages
@@ -25,8 +26,16 @@ from afenv.store.fetch import Fetcher
 SOURCES = Path(__file__).with_name("sources")
 
 
+BZ2 = frozenset({"importlib-metadata", "libuuid", "zipp"})  # in the older of the two formats
+
+
 def core_packages() -> Iterator[Package]:
     """The packages."""
+    for package in _packages():
+        yield replace(package, extension=".tar.bz2") if package.name in BZ2 else package
+
+
+def _packages() -> Iterator[Package]:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "sources"
         shutil.copytree(SOURCES, folder)
