@@ -25,7 +25,7 @@ from afenv.layers.conda_python import PREFIX, CondaPython, command_text, conda_p
 from afenv.layers.deb_tar import TarMember, check_link
 from afenv.layers.writer import LayerWriter
 
-MAX_TEXT = 256 << 20  # bytes of a text whose prefix is replaced
+MAX_TEXT = 256 << 20  # bytes of a text whose prefix is replaced, or of bytecode
 MAX_SOURCES = 256 << 20  # bytes of Python source of one package that are kept for compiling
 
 
@@ -126,6 +126,7 @@ class _Writing:
     lost: frozenset[str]
     compiler: Compiler | None
     root: str = ""
+    left_out: frozenset[str] = frozenset()  # what is lost, and files that a command takes the place of
     written: dict[str, tuple[str, int]] = field(default_factory=dict)  # sha256 and size, as in the package
     records: dict[str, dict[str, Any]] = field(default_factory=dict)  # of paths_data, by path in the prefix
     later: dict[str, list[PathEntry]] = field(default_factory=dict)  # links whose target has to be read again
@@ -135,6 +136,7 @@ class _Writing:
     def write(self) -> None:
         opened = self.opened
         self.root = opened.prefix.strip("/")
+        self.left_out = self.lost | opened.commands.keys()
         wanted = self._modules()
         for member in opened.archive.members():
             entry = opened.info.paths.get(member.path)
@@ -182,7 +184,7 @@ class _Writing:
             raise AfenvError("E304", f"the link {member.path!r} leads outside, to {target!r}", place=name)
         check_link(place, target, name)
         self._record(place, entry, "softlink", entry.sha256, entry.size)
-        if place not in self.lost:
+        if place not in self.left_out:
             self.writer.symlink(f"{self.root}/{place}", target)
 
     def _hardlink(self, member: TarMember, entry: PathEntry) -> None:
@@ -193,7 +195,7 @@ class _Writing:
             return
         place, target_place = self.opened.places[member.path], self.opened.places[member.linkname]
         same = (target.placeholder, target.binary) == (entry.placeholder, entry.binary)
-        if not same or place in self.lost or target_place in self.lost:
+        if not same or place in self.left_out or target_place in self.left_out:
             self.later.setdefault(member.linkname, []).append(entry)
             return
         self._check(entry, *known)
@@ -221,9 +223,10 @@ class _Writing:
             self.opened.archive.bad(f"{path} has {member.size} bytes, and is listed with {entry.size}")
         mode = 0o755 if member.mode & 0o111 else 0o644
         target = f"{self.root}/{place}"
-        if isinstance(member.chunks, tuple) or (entry.placeholder and not entry.binary):
+        changes = path.endswith(".pyc") or (entry.placeholder and not entry.binary)
+        if isinstance(member.chunks, tuple) or changes:
             if member.size > MAX_TEXT:
-                self.opened.archive.bad(f"{path} is too large for a text with a prefix")
+                self.opened.archive.bad(f"{path} is too large for bytecode, or for a text with a prefix")
             data = all_chunks(member)
             sha256 = hashlib.sha256(data).hexdigest()
             self._check(entry, sha256, member.size, hashed=True)
@@ -239,14 +242,14 @@ class _Writing:
                 member.size,
                 sha256 if changed is data else hashlib.sha256(changed).hexdigest(),
             )
-            if place not in self.lost:
+            if place not in self.left_out:
                 self.writer.file(target, mode, changed)
             return
         before, after = hashlib.sha256(), hashlib.sha256()
         chunks = _hashed(member.chunks, before)
         if entry.placeholder:
             chunks = _hashed(self._binary(path, entry, chunks), after)
-        if place in self.lost:
+        if place in self.left_out:
             for _ in chunks:
                 pass
         else:
@@ -297,7 +300,7 @@ class _Writing:
         size: int | None,
         in_prefix: str | None = None,
     ) -> None:
-        if place in self.lost:
+        if place in self.left_out:
             return
         record: dict[str, Any] = {"_path": place, "path_type": kind}
         if place != entry.path:

@@ -323,6 +323,24 @@ def test_bytecode(make_conda, write, compiler):
     assert record["paths_data"]["paths"][1]["original_path"] == "site-packages/p/m.py"
 
 
+def test_large_bytecode_is_used_too(make_conda, write):
+    data = b"\xa7\r\r\n\0\0\0\0\1\2\3\4\5\6\7\x08" + bytes(3_000_000)
+    found = write(make_conda("x", {"lib/m.pyc": data})).files()
+    assert found["opt/conda/lib/m.pyc"][1] == data[:4] + b"\1\0\0\0" + data[8:]
+    path = json.loads(found["opt/conda/conda-meta/x-1.0-0.json"][1])["paths_data"]["paths"][0]
+    assert path["sha256"] == hashlib.sha256(data).hexdigest() != path["sha256_in_prefix"]
+
+
+def test_a_command_takes_the_place_of_a_script(make_conda, write):
+    python = make_conda("python", PYTHON, version=f"{MINOR}.1")
+    files = {"python-scripts/run": b"old\n", "site-packages/p.py": b""}
+    layer = write(python, make_conda("p", files, noarch="python", entry_points=("run = p:main",)))
+    found = layer.files()
+    assert b"from p import main" in found["opt/conda/bin/run"][1]
+    record = json.loads(found["opt/conda/conda-meta/p-1.0-0.json"][1])
+    assert record["files"] == ["bin/run", f"{SITE}/p.py"]
+
+
 def test_no_bytecode_for_modules_of_others(make_conda, write, compiler):
     pure = make_conda("pure", {"site-packages/m.py": b"X = 1\n"}, noarch="python")
     layer = write(compiler.made, pure, compiler=compiler, lost={"pure": frozenset((f"{SITE}/m.py",))})
