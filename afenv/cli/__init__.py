@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from afenv.errors import AfenvError, Problem
+if TYPE_CHECKING:
+    from afenv.errors import Problem
 
 INTERRUPTED = 130
 
@@ -29,10 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         module = import_module(f"afenv.cli.command_{options.command}")
         status = int(module.run(options))
         sys.stdout.flush()
-    except AfenvError as error:
-        _report(error.problems, as_json)
-        return error.exit_status
     except KeyboardInterrupt:
+        from afenv.errors import Problem
+
         _report((Problem("E901", "interrupted"),), as_json)
         return INTERRUPTED
     except BrokenPipeError:
@@ -40,6 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 0
     except Exception as error:
+        from afenv.errors import AfenvError
+
+        if isinstance(error, AfenvError):
+            _report(error.problems, as_json)
+            return error.exit_status
         if options.debug:
             raise
         return _internal(error, as_json)
@@ -48,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _internal(error: Exception, as_json: bool) -> int:
     import traceback
+
+    from afenv.errors import AfenvError, Problem
 
     frame = traceback.extract_tb(error.__traceback__)[-1]
     problem = Problem(

@@ -4,40 +4,40 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from afenv.cli.output import print_json, say
-from afenv.progress import human_size
-from afenv.workflow.build import Built, build_project
-from afenv.workflow.project import open_project
+from afenv.cli.output import print_json, show_built
+from afenv.workflow.receipt import known_result
 
 
 def run(options: Namespace) -> int:
     """Build the images, write them, and say what they are."""
-    project = open_project(options.folder_of_analysis, offline=options.offline, quiet=options.quiet)
-    built = build_project(
-        project,
-        environment=options.environment,
-        output=options.folder_of_analysis / options.output if options.output else None,
-        target=options.target,
-        locked=options.locked,
-        allow_dirty=options.allow_dirty,
-        check=options.check,
-        push=options.push,
-    )
+    built = _known(options)
+    if built is None:
+        from afenv.workflow.build import build_project
+        from afenv.workflow.project import open_project
+
+        project = open_project(options.folder_of_analysis, offline=options.offline, quiet=options.quiet)
+        output = options.folder_of_analysis / options.output if options.output else None
+        found = build_project(
+            project,
+            environment=options.environment,
+            output=output,
+            target=options.target,
+            locked=options.locked,
+            allow_dirty=options.allow_dirty,
+            check=options.check,
+            push=options.push,
+        )
+        built = [one.as_json() for one in found]
     if options.json:
-        print_json([one.as_json() for one in built])
+        print_json(built)
         return 0
     for one in built:
-        show(one, quiet=options.quiet)
+        show_built(one, quiet=options.quiet)
     return 0
 
 
-def show(built: Built, *, quiet: bool) -> None:
-    """What was built, for people: the identity on standard output, the rest beside it."""
-    size = sum(layer.size for layer in built.image.layers)
-    say(
-        f"{built.environment}: {len(built.image.layers)} layers, {human_size(size)}, in {built.path}",
-        quiet=quiet,
-    )
-    if built.pushed:
-        say(f"  pushed as {built.pushed}", quiet=quiet)
-    print(built.image.image_id)
+def _known(options: Namespace) -> list[dict[str, object]] | None:
+    """What the last build gave, if it was the plain one and nothing has changed since."""
+    if options.output or options.target != "oci" or options.check or options.push:
+        return None
+    return known_result(options.folder_of_analysis, options.environment, options.allow_dirty)

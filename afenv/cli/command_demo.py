@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from afenv.cli.command_build import show
-from afenv.cli.output import say
+from afenv.cli.output import say, show_built
 from afenv.errors import AfenvError
 from afenv.run.container import find_runtime, plan_run, run_image
 from afenv.workflow.build import build_project
@@ -19,7 +18,7 @@ def run(options: Namespace) -> int:
     say(f"the example is in {folder}", quiet=options.quiet)
     project = open_project(folder, offline=options.offline, quiet=options.quiet)
     (built,) = build_project(project, check=True)
-    show(built, quiet=options.quiet)
+    show_built(built.as_json(), quiet=options.quiet)
     try:
         runtime = find_runtime(None)
     except AfenvError as error:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Any
+
+from afenv.progress import human_size
 
 
 def print_json(value: Any) -> None:
@@ -17,3 +20,12 @@ def say(text: str, *, quiet: bool = False) -> None:
     """A remark for people, on standard error, so that standard output stays for results."""
     if not quiet:
         print(text, file=sys.stderr)
+
+
+def show_built(built: Mapping[str, Any], *, quiet: bool) -> None:
+    """What was built, for people: the identity on standard output, the rest beside it."""
+    size = human_size(sum(layer["size"] for layer in built["layers"]))
+    say(f"{built['environment']}: {len(built['layers'])} layers, {size}, in {built['path']}", quiet=quiet)
+    if "pushed" in built:
+        say(f"  pushed as {built['pushed']}", quiet=quiet)
+    print(built["image_id"])

@@ -110,3 +110,14 @@ def request_digest(manifest: AnalysisManifest, environment: str, folder: Path) -
     if wanted.conda is not None:  # absent otherwise, as in the locks of versions that had no conda
         value["conda"] = _conda(wanted.conda, wanted.gpu, folder)
     return sha256_bytes(canonical.compact(value))
+
+
+def request_files(manifest: AnalysisManifest, environment: str, folder: Path) -> list[Path]:
+    """The files that an environment refers to, those that they include among them."""
+    wanted = manifest.environments[environment]
+    names: dict[str, str] = {}
+    if wanted.pypi is not None:
+        names |= _pypi(wanted.pypi, folder)["files"]
+    if wanted.conda is not None:
+        names |= _conda(wanted.conda, wanted.gpu, folder)["files"]
+    return [folder / name for name in names]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from afenv.errors import AfenvError
+from afenv.layers.own_files import EXEMPT
 
 if TYPE_CHECKING:
     import pygit2
@@ -25,10 +26,6 @@ EXECUTABLE = 0o100755
 SYMLINK = 0o120000
 DIRECTORY = 0o040000
 GITLINK = 0o160000
-
-# At the top of a code folder these are afenv's own: the lock cannot be part of what it locks, and an edited
-# manifest is to be locked first and committed then, together with its lock.
-EXEMPT = (b"afenv.lock", b"afenv.yaml", b".afenv")
 
 _LFS = b"version https://git-lfs.github.com/spec/"  # how a pointer begins (git-lfs, docs/spec.md)
 _LFS_LIMIT = 1024  # bytes that a pointer has at most

@@ -20,6 +20,7 @@ from afenv.documents.manifest import CodeSource
 from afenv.errors import AfenvError
 from afenv.layers import codetree
 from afenv.layers.code import open_checkout, working_files
+from afenv.layers.own_files import EXEMPT
 from afenv.resolve.code_fingerprint import quick_fingerprint
 from afenv.settings import Settings
 from afenv.store.content import ContentStore
@@ -67,12 +68,8 @@ def resolve_code_cached(
             source, folder, store, settings, allow_dirty=allow_dirty, locked=locked, update=update
         )
     here = folder / (source.folder or ".")
-    place = sha256_bytes(os.path.realpath(os.fsencode(here)))
-    match store.load_key("code-ignored", place):
-        case {"folders": [*names]}:
-            before = quick_fingerprint(here, frozenset(os.fsencode(str(name)) for name in names))
-        case _:
-            before = None
+    known = ignored_folders(here, store)
+    before = None if known is None else quick_fingerprint(here, known)
     if before is not None:
         fresh = _recalled(source, store.load_key("code", _key(before, allow_dirty)))
         if fresh is not None:
@@ -80,9 +77,22 @@ def resolve_code_cached(
     fresh = _from_folder(source, folder, allow_dirty, seen := _Seen(here))
     if seen.before is not None and seen.before == quick_fingerprint(here, seen.ignored):
         record = {"tree": fresh.tree, "commit": fresh.commit, "date": fresh.date, "dirty": fresh.dirty}
-        store.save_key("code-ignored", place, {"folders": sorted(os.fsdecode(name) for name in seen.ignored)})
+        names = sorted(os.fsdecode(name) for name in seen.ignored)
+        store.save_key("code-ignored", _place(here), {"folders": names})
         store.save_key("code", _key(seen.before, allow_dirty), record)
     return _kept(source, fresh, locked)
+
+
+def ignored_folders(here: Path, store: ContentStore) -> frozenset[bytes] | None:
+    """The folders below ``here`` that git ignores, as the last full look found them; None before one."""
+    match store.load_key("code-ignored", _place(here)):
+        case {"folders": [*names]}:
+            return frozenset(os.fsencode(str(name)) for name in names)
+    return None
+
+
+def _place(here: Path) -> str:
+    return sha256_bytes(os.path.realpath(os.fsencode(here)))
 
 
 class _Seen:
@@ -221,7 +231,7 @@ def _changes(repository: pygit2.Repository, sub: bytes) -> tuple[list[str], list
     from pygit2.enums import FileStatus
 
     prefix = os.fsdecode(sub) + "/" if sub else ""
-    exempt = {os.fsdecode(name) for name in codetree.EXEMPT}
+    exempt = {os.fsdecode(name) for name in EXEMPT}
     quiet = {FileStatus.CURRENT, FileStatus.IGNORED}
     changed: list[str] = []
     untracked: list[str] = []

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from afenv.layers.codetree import EXEMPT
+from afenv.layers.own_files import EXEMPT
 
 RACY = 2_000_000_000  # nanoseconds: the coarsest time stamps of file systems in use
 

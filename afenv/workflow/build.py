@@ -16,6 +16,7 @@ import afenv
 from afenv import canonical
 from afenv.digest import sha256_bytes, sha256_file
 from afenv.documents.lock import Lock
+from afenv.documents.manifest import AnalysisManifest
 from afenv.errors import AfenvError
 from afenv.layers.model import PACKAGE_MTIME, Layer
 from afenv.oci.image import assemble
@@ -71,7 +72,8 @@ def build_project(
     ``check`` every digest of what was written is checked; with ``push`` the image goes to that
     reference as well.
     """
-    names = choose_environments(load(project), environment)
+    manifest = load(project)
+    names = choose_environments(manifest, environment)
     if len(names) > 1 and (output or push):
         raise AfenvError(
             "E030", f"--output and --push take one environment; choose one of {', '.join(names)} with -e"
@@ -80,9 +82,46 @@ def build_project(
         lock = check_lock(project, allow_dirty=allow_dirty)
     else:
         lock, _ = lock_project(project, Locking(allow_dirty=allow_dirty))
-    return [
+    built = [
         _build(project, lock, name, output=output, target=target, check=check, push=push) for name in names
     ]
+    if target == "oci" and output is None:
+        _leave_receipt(project, manifest, environment, allow_dirty, built)
+    return built
+
+
+def _leave_receipt(
+    project: Project,
+    manifest: AnalysisManifest,
+    environment: str | None,
+    allow_dirty: bool,
+    built: Sequence[Built],
+) -> None:
+    from afenv.documents.request import request_files
+    from afenv.workflow.receipt import save_receipt
+
+    code = {}
+    for source in manifest.code:
+        if source.git is None:
+            from afenv.resolve.code import ignored_folders
+
+            place = project.folder / (source.folder or ".")
+            ignored = ignored_folders(place, project.store)
+            if ignored is None:
+                return
+            code[place] = ignored
+    documents = [project.manifest_path, project.lock_path]
+    for name in manifest.environments:
+        documents += request_files(manifest, name, project.folder)
+    save_receipt(
+        project.folder,
+        environment,
+        allow_dirty,
+        documents=documents,
+        code=code,
+        layouts=[Path(one.path) for one in built],
+        built=[one.as_json() for one in built],
+    )
 
 
 def image_time(project: Project, lock: Lock) -> int:
