@@ -31,6 +31,7 @@ SCRIPTS = "etc/conda/activate.d/"
 VARIABLES = "etc/conda/env_vars.d/"
 SOURCED = "etc/conda/afenv-activate.sh"  # sources the scripts that are left to the start of a container
 WRAPPER = "bin/afenv-activate"
+PROFILE = "etc/profile.d/afenv-conda.sh"  # read by login shells, after /etc/profile has set PATH anew
 APPTAINER = ".singularity.d/env/91-afenv-conda.sh"  # read by apptainer before it starts anything
 
 MAX_FILE = 1 << 20  # bytes of one activation file
@@ -141,6 +142,7 @@ def write_environment(environment: LockedEnvironment, found: Activation, writer:
     prefix = _prefix(environment)
     root = prefix.strip("/")
     files = {f"{root}/{HISTORY}": (0o644, history_text(environment.conda))}
+    files[PROFILE] = 0o644, f"PATH={shlex.quote(f'{prefix}/bin')}:$PATH\nexport PATH\n".encode()
     if found.scripts:
         sourced = shlex.quote(f"{prefix}/{SOURCED}")
         files[f"{root}/{SOURCED}"] = 0o644, _sourced_text(prefix, found.scripts)

@@ -68,6 +68,12 @@ def write_archive(
             advance(len(data))
 
     written = 0
+    for folder in ("blobs", "blobs/sha256"):  # Apptainer does not make folders that no member names
+        information = tarfile.TarInfo(folder)
+        information.type = tarfile.DIRTYPE
+        information.mode = 0o755
+        out(information.tobuf(format=tarfile.GNU_FORMAT))
+        written += 512
     for name, size, content in archive_members(image, omit):
         information = tarfile.TarInfo(name)
         information.size = size

@@ -223,6 +223,7 @@ def test_scripts_that_run_at_the_start(make_conda, new_layer, tmp_path):
     written = layer.files()
     assert written.keys() == {
         ".singularity.d/env/91-afenv-conda.sh",
+        "etc/profile.d/afenv-conda.sh",
         "opt/conda/bin/afenv-activate",
         "opt/conda/conda-meta/history",
         "opt/conda/etc/conda/afenv-activate.sh",
@@ -265,4 +266,10 @@ def test_nothing_to_run_nothing_to_wrap(make_conda, new_layer):
     assert conda_activation.entrypoint(environment, found) == ()
     layer = new_layer()
     conda_activation.write_environment(environment, found, layer.writer)
-    assert list(layer.files()) == ["opt/conda/conda-meta/history"]
+    written = layer.files()
+    assert list(written) == ["etc/profile.d/afenv-conda.sh", "opt/conda/conda-meta/history"]
+    script = written["etc/profile.d/afenv-conda.sh"][1].decode()
+    done = subprocess.run(
+        ["sh", "-c", f"PATH=/usr/bin:/bin\n{script}\necho $PATH"], capture_output=True, check=True
+    )
+    assert done.stdout == b"/opt/conda/bin:/usr/bin:/bin\n"

@@ -189,7 +189,6 @@ def test_activation_holds_in_shells(run: Run, shell: tuple[str, ...]) -> None:
     assert run(*shell, script) == expected
 
 
-@pytest.mark.xfail(strict=True, reason="/etc/profile of the base sets PATH anew")
 def test_login_shells_find_python(run: Run) -> None:
     assert run("bash", "-lc", "command -v python") == "/opt/conda/bin/python\n"
 
