@@ -142,7 +142,9 @@ def write_environment(environment: LockedEnvironment, found: Activation, writer:
     prefix = _prefix(environment)
     root = prefix.strip("/")
     files = {f"{root}/{HISTORY}": (0o644, history_text(environment.conda))}
-    files[PROFILE] = 0o644, f"PATH={shlex.quote(f'{prefix}/bin')}:$PATH\nexport PATH\n".encode()
+    places = found.variables.get("PATH", f"{prefix}/bin").split(":")
+    ours = shlex.quote(":".join(place for place in places if place and place not in SYSTEM_PATH))
+    files[PROFILE] = 0o644, f"PATH={ours}:$PATH\nexport PATH\n".encode()
     if found.scripts:
         sourced = shlex.quote(f"{prefix}/{SOURCED}")
         files[f"{root}/{SOURCED}"] = 0o644, _sourced_text(prefix, found.scripts)

@@ -251,6 +251,17 @@ def test_scripts_that_run_at_the_start(make_conda, new_layer, tmp_path):
         assert (done.stdout, done.stderr) == ("12 1\n", ""), command
 
 
+def test_login_shells_have_the_whole_path(make_conda, new_layer):
+    script = b'export PATH="$CONDA_PREFIX/share/x/bin:$PATH"\n'
+    environment, found = activated(make_conda("x", {"etc/conda/activate.d/a.sh": script}))
+    layer = new_layer()
+    conda_activation.write_environment(environment, found, layer.writer)
+    text = layer.files()["etc/profile.d/afenv-conda.sh"][1]
+    command = ["/bin/sh", "-c", f"PATH=/bin\n{text.decode()}\necho $PATH"]
+    done = subprocess.run(command, capture_output=True, check=True)
+    assert done.stdout == b"/opt/conda/share/x/bin:/opt/conda/bin:/bin\n"
+
+
 def test_values_that_apptainer_does_not_copy_well(make_conda, new_layer):
     made = make_conda("x", {"etc/conda/activate.d/a.sh": b"export A='it'\\''s \"$B\"' C=plain\n"})
     environment, found = activated(made)
