@@ -18,9 +18,9 @@ from typing import Literal
 
 from afenv.documents.lock import LockedEnvironment
 from afenv.errors import AfenvError
-from afenv.layers.conda import OpenConda
 from afenv.layers.conda_archive import all_chunks
 from afenv.layers.conda_meta import HISTORY, history_text
+from afenv.layers.conda_open import OpenConda
 from afenv.layers.conda_prefix import replace_binary, replace_text
 from afenv.layers.conda_python import PREFIX
 from afenv.layers.conda_shell import NotStatic, exported

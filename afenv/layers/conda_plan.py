@@ -9,7 +9,7 @@ from typing import Literal
 
 from afenv.documents.lock import LockedEnvironment
 from afenv.errors import AfenvError
-from afenv.layers.conda import OpenConda, open_package
+from afenv.layers.conda_open import OpenConda, open_package
 from afenv.layers.conda_order import installation_order, plan_owners
 
 _LINK_SCRIPTS = ("pre-link", "post-link")

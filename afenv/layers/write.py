@@ -21,7 +21,7 @@ from afenv.settings import Settings
 from afenv.store.content import ContentStore
 
 if TYPE_CHECKING:
-    from afenv.layers.conda import OpenConda
+    from afenv.layers.conda_open import OpenConda
 
 COMPRESSION = ("libdeflate", 1)  # name and level; a test holds it to what compresses, which is imported late
 

@@ -22,7 +22,7 @@ from afenv.store.content import BlobWriter, ContentStore
 
 if TYPE_CHECKING:
     from afenv.layers.bytecode import Compiler
-    from afenv.layers.conda import OpenConda
+    from afenv.layers.conda_open import OpenConda
     from afenv.layers.conda_python import CondaPython
     from afenv.layers.writer import LayerWriter
 

@@ -13,7 +13,8 @@ import pytest
 
 from afenv.documents.lock import LockedConda, LockedEnvironment
 from afenv.errors import AfenvError
-from afenv.layers.conda import open_package, write_conda
+from afenv.layers.conda import write_conda
+from afenv.layers.conda_open import open_package
 from afenv.layers.conda_plan import conda_owners
 from afenv.layers.writer import LayerWriter
 from afenv.resolve.conda.records import locked_conda
