@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import socket
 import struct
 import threading
 import time
+import warnings
 
 import pytest
 
@@ -251,11 +253,16 @@ def test_a_proxy_is_asked_for_a_tunnel(image, store, monkeypatch):
         monkeypatch.delenv("https_proxy", raising=False)
         monkeypatch.setenv("no_proxy", "other.example.org")
         client = RegistryClient(patience=Patience(connect=2, stall=2, attempts=1))
-        with pytest.raises(AfenvError) as caught:
+        try:
             client.push(image, store, "registry.example.org/a", quiet=True)
+        except AfenvError as error:
+            found, text = error.code, str(error)
         thread.join()
-    assert caught.value.code == "E201"
-    assert "502" in str(caught.value)
+    with warnings.catch_warnings():
+        # http.client of Python 3.11 leaves the answer of a proxy that refuses to the garbage collector
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+    assert (found, "502" in text) == ("E201", True)
     (asked,) = seen
     assert asked.startswith(b"CONNECT registry.example.org:443 ")
     assert b"Basic " + base64.b64encode(b"me:p@ss") in asked
