@@ -28,7 +28,7 @@ TEXT = """\
 afenv: 1
 name: dimuon
 version: "1.0"
-metadata: {title: Z → μμ, license: MIT, authors: [{name: Emmy Noether}]}
+metadata: {title: Z → μμ, license: MIT, authors: [{name: Author Name}]}
 code: [{path: .}, {git: "https://example.org/a.git", rev: v1, into: /opt/a}]
 environments:
   default:
@@ -54,7 +54,7 @@ def test_values() -> None:
     assert parse_manifest(TEXT.encode(), "afenv.yaml") == AnalysisManifest(
         name="dimuon",
         version="1.0",
-        metadata=Metadata(title="Z → μμ", license="MIT", authors=(Author(name="Emmy Noether"),)),
+        metadata=Metadata(title="Z → μμ", license="MIT", authors=(Author(name="Author Name"),)),
         code=(CodeSource(folder="."), CodeSource(git="https://example.org/a.git", rev="v1", into="/opt/a")),
         environments={
             "default": Environment(

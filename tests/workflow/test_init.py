@@ -120,7 +120,7 @@ version = "2.1"
 description = "Masses: Z → μμ"
 license = "MIT"
 requires-python = ">=3.12"
-authors = [{name = "Emmy Noether", email = "e@example.org"}, {email = "x@example.org"}]
+authors = [{name = "Author Name", email = "e@example.org"}, {email = "x@example.org"}]
 dependencies = ["uproot"]
 """
 
@@ -130,7 +130,7 @@ def test_pyproject(repository: Repository) -> None:
     manifest = repository.manifest()
     assert (manifest.name, manifest.version) == ("my_analysis", "2.1")
     assert (manifest.metadata.title, manifest.metadata.license) == ("Masses: Z → μμ", "MIT")
-    assert [author.name for author in manifest.metadata.authors] == ["Emmy Noether"]
+    assert [author.name for author in manifest.metadata.authors] == ["Author Name"]
     environment = manifest.environments["default"]
     assert environment.debian is not None
     assert environment.debian.suite == "trixie"  # its Python is 3.13
