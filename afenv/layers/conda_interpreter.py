@@ -8,8 +8,6 @@ them, and of them only the libraries.
 from __future__ import annotations
 
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -20,8 +18,8 @@ from afenv.errors import AfenvError
 from afenv.layers.conda_archive import open_conda
 from afenv.layers.conda_order import dependency_name
 from afenv.layers.conda_python import CondaPython
-from afenv.layers.interpreter import Interpreter, minor_version, probe, tree_digest
-from afenv.store.content import ContentStore, write_error
+from afenv.layers.interpreter import Interpreter, minor_version, probe, unpacked_folder
+from afenv.store.content import ContentStore
 
 Bring = Callable[[Sequence[LockedConda]], Mapping[str, Path]]
 
@@ -70,12 +68,13 @@ def _prepare(
 ) -> Interpreter:
     identity = conda_interpreter_id(python)
     form = sha256_bytes(canonical.compact([identity, [package.file.sha256 for package in packages]]))
-    folder = store.folder / "interpreters" / form.removeprefix("sha256:")
-    with store.lock("interpreter-" + form[7:23]):
-        known = store.load_key("interpreter", form)
-        if not folder.is_dir() or known is None or known.get("tree") != tree_digest(folder):
-            _unpack(packages, bring(packages), folder, store)
-            store.save_key("interpreter", form, {"tree": tree_digest(folder)})
+
+    def unpack(work: Path) -> None:
+        paths = bring(packages)
+        for package in packages:
+            _unpack_package(package, paths[package.file.sha256], work)
+
+    folder = unpacked_folder(form, unpack, store)
     interpreter = Interpreter(
         id=identity,
         version=minor_version(python.version),
@@ -90,23 +89,6 @@ def _prepare(
     )
     probe(interpreter)
     return interpreter
-
-
-def _unpack(
-    packages: Sequence[LockedConda], paths: Mapping[str, Path], folder: Path, store: ContentStore
-) -> None:
-    work = Path(tempfile.mkdtemp(dir=store.temporary_folder(), prefix="interpreter-"))
-    try:
-        for package in packages:
-            _unpack_package(package, paths[package.file.sha256], work)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        if folder.exists():
-            shutil.rmtree(folder)
-        work.rename(folder)
-    except OSError as error:
-        raise write_error(error, folder) from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def _unpack_package(package: LockedConda, path: Path, root: Path) -> None:

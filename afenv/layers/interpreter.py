@@ -13,7 +13,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,12 +78,12 @@ def prepare_interpreter(
     ``paths`` leads from the sha256 of a package to its file. E404 if it cannot run on this host.
     """
     identity = interpreter_id(debs, version)
-    folder = store.folder / "interpreters" / identity.removeprefix("sha256:")
-    with store.lock("interpreter-" + identity[7:23]):
-        known = store.load_key("interpreter", identity)
-        if not folder.is_dir() or known is None or known.get("tree") != tree_digest(folder):
-            _unpack(needed_debs(debs, version), paths, folder, store)
-            store.save_key("interpreter", identity, {"tree": tree_digest(folder)})
+
+    def unpack(work: Path) -> None:
+        for deb in needed_debs(debs, version):
+            _unpack_deb(paths[deb.file.sha256], deb.file.sha256, work)
+
+    folder = unpacked_folder(identity, unpack, store)
     interpreter = Interpreter(
         id=identity,
         version=minor_version(version),
@@ -99,11 +99,21 @@ def prepare_interpreter(
     return interpreter
 
 
-def _unpack(debs: Sequence[LockedDeb], paths: Mapping[str, Path], folder: Path, store: ContentStore) -> None:
+def unpacked_folder(key: str, unpack: Callable[[Path], None], store: ContentStore) -> Path:
+    """The store's folder for an interpreter; ``unpack`` fills it, unless it is there and unchanged."""
+    folder = store.folder / "interpreters" / key.removeprefix("sha256:")
+    with store.lock("interpreter-" + key[7:23]):
+        known = store.load_key("interpreter", key)
+        if not folder.is_dir() or known is None or known.get("tree") != tree_digest(folder):
+            _fill(folder, unpack, store)
+            store.save_key("interpreter", key, {"tree": tree_digest(folder)})
+    return folder
+
+
+def _fill(folder: Path, unpack: Callable[[Path], None], store: ContentStore) -> None:
     work = Path(tempfile.mkdtemp(dir=store.temporary_folder(), prefix="interpreter-"))
     try:
-        for deb in debs:
-            _unpack_deb(paths[deb.file.sha256], deb.file.sha256, work)
+        unpack(work)
         folder.parent.mkdir(parents=True, exist_ok=True)
         if folder.exists():
             shutil.rmtree(folder)

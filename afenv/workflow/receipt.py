@@ -63,11 +63,12 @@ def save_receipt(
     ]
     if any(fingerprint is None for _, _, fingerprint in trees):
         return
-    outputs = [name for layout in layouts for name in _files(os.path.realpath(layout))]
+    outputs = {place: list(_files(place)) for place in map(os.path.realpath, layouts)}
+    files = [*inputs, *(name for names in outputs.values() for name in names)]
     value = {
-        "files": [[path, _state(path)] for path in (*inputs, *outputs)],
+        "files": [[path, _state(path)] for path in files],
         "trees": trees,
-        "layouts": [[os.path.realpath(layout), len(list(_files(str(layout))))] for layout in layouts],
+        "layouts": [[place, len(names)] for place, names in outputs.items()],
         "built": built,
     }
     path = _path(folder, environment, allow_dirty)
