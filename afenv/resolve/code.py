@@ -38,6 +38,7 @@ def resolve_code(
     settings: Settings,
     *,
     allow_dirty: bool = False,
+    live: bool = False,
     locked: LockedCode | None = None,
     update: bool = False,
 ) -> LockedCode:
@@ -45,11 +46,12 @@ def resolve_code(
 
     ``locked`` is the earlier record: a git revision stays at its commit unless ``update``; a folder with the
     same tree keeps its record. ``allow_dirty`` accepts a checkout with changes and locks the files as they
-    are. Raises E001, E016, E108, E109, E110, E111, E201, E203.
+    are; ``live`` locks those of the last commit, whatever has changed since. Raises E001, E016, E108, E109,
+    E110, E111, E201, E203.
     """
     if source.git is not None:
         return _from_git(source, folder, store, settings, None if update else locked)
-    return _kept(source, _from_folder(source, folder, allow_dirty), locked)
+    return _kept(source, _from_folder(source, folder, allow_dirty, live), locked)
 
 
 def resolve_code_cached(
@@ -59,27 +61,35 @@ def resolve_code_cached(
     settings: Settings,
     *,
     allow_dirty: bool = False,
+    live: bool = False,
     locked: LockedCode | None = None,
     update: bool = False,
 ) -> LockedCode:
     """As :func:`resolve_code`, but from the store where no file of a folder has changed since."""
     if source.git is not None:
         return resolve_code(
-            source, folder, store, settings, allow_dirty=allow_dirty, locked=locked, update=update
+            source,
+            folder,
+            store,
+            settings,
+            allow_dirty=allow_dirty,
+            live=live,
+            locked=locked,
+            update=update,
         )
     here = folder / (source.folder or ".")
     known = ignored_folders(here, store)
     before = None if known is None else quick_fingerprint(here, known)
     if before is not None:
-        fresh = _recalled(source, store.load_key("code", _key(before, allow_dirty)))
+        fresh = _recalled(source, store.load_key("code", _key(before, allow_dirty, live)))
         if fresh is not None:
             return _kept(source, fresh, locked)
-    fresh = _from_folder(source, folder, allow_dirty, seen := _Seen(here))
+    fresh = _from_folder(source, folder, allow_dirty, live, seen := _Seen(here))
     if seen.before is not None and seen.before == quick_fingerprint(here, seen.ignored):
         record = {"tree": fresh.tree, "commit": fresh.commit, "date": fresh.date, "dirty": fresh.dirty}
         names = sorted(os.fsdecode(name) for name in seen.ignored)
         store.save_key("code-ignored", _place(here), {"folders": names})
-        store.save_key("code", _key(seen.before, allow_dirty), record)
+        store.save_key("code", _key(seen.before, allow_dirty, live), record)
     return _kept(source, fresh, locked)
 
 
@@ -118,8 +128,8 @@ class _Seen:
         self.before = quick_fingerprint(self._here, self.ignored)
 
 
-def _key(fingerprint: str, allow_dirty: bool) -> str:
-    return sha256_bytes(canonical.compact([1, fingerprint, allow_dirty]))
+def _key(fingerprint: str, allow_dirty: bool, live: bool) -> str:
+    return sha256_bytes(canonical.compact([2, fingerprint, allow_dirty, live]))
 
 
 def _recalled(source: CodeSource, record: Any) -> LockedCode | None:
@@ -169,7 +179,7 @@ def _from_git(
 
 
 def _from_folder(
-    source: CodeSource, folder: Path, allow_dirty: bool, seen: _Seen | None = None
+    source: CodeSource, folder: Path, allow_dirty: bool, live: bool, seen: _Seen | None = None
 ) -> LockedCode:
     here = folder / (source.folder or ".")
     if not here.is_dir():
@@ -185,9 +195,11 @@ def _from_folder(
         committed = [] if head is None else _committed(repository, head, sub)
         codetree.git_tree(committed, place)  # what is refused is said before what is dirty
         changed, untracked = _changes(repository, sub)
-        if allow_dirty or not committed:
+        if live and committed:
+            changed, untracked = [], []
+        elif allow_dirty or live or not committed:
             changed, untracked = changed + untracked, []
-        if changed and not allow_dirty:
+        if changed and not live and not allow_dirty:
             raise AfenvError("E109", f"the checkout has changes: {_listed(changed)}", place=place)
         if untracked:
             text = f"warning: not part of the image, since git does not track them: {_listed(untracked)}"

@@ -65,12 +65,13 @@ def build_project(
     allow_dirty: bool = False,
     check: bool = False,
     push: str | None = None,
+    live: bool = False,
 ) -> list[Built]:
     """Build one environment, or all, and write each for ``target``.
 
     With ``locked`` a lock that does not fit is an error (E020, E021); else it is refreshed first. With
     ``check`` every digest of what was written is checked; with ``push`` the image goes to that
-    reference as well.
+    reference as well. ``live`` builds what was last committed, whatever has changed since.
     """
     manifest = load(project)
     names = choose_environments(manifest, environment)
@@ -79,13 +80,13 @@ def build_project(
             "E030", f"--output and --push take one environment; choose one of {', '.join(names)} with -e"
         )
     if locked:
-        lock = check_lock(project, allow_dirty=allow_dirty)
+        lock = check_lock(project, allow_dirty=allow_dirty, live=live)
     else:
-        lock, _ = lock_project(project, Locking(allow_dirty=allow_dirty))
+        lock, _ = lock_project(project, Locking(allow_dirty=allow_dirty, live=live))
     built = [
         _build(project, lock, name, output=output, target=target, check=check, push=push) for name in names
     ]
-    if target == "oci" and output is None:
+    if target == "oci" and output is None and not live:
         _leave_receipt(project, manifest, environment, allow_dirty, built)
     return built
 

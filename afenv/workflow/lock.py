@@ -30,7 +30,8 @@ class Locking:
     """How to lock.
 
     ``update`` names packages to move to their newest version; ``upgrade`` moves all; ``as_of`` is the
-    time (UTC) at which the package indexes are looked at; ``solver`` is that of conda packages.
+    time (UTC) at which the package indexes are looked at; ``solver`` is that of conda packages; ``live``
+    takes the code as it was last committed, whatever has changed since.
     """
 
     update: frozenset[str] = frozenset()
@@ -38,6 +39,7 @@ class Locking:
     as_of: datetime | None = None
     allow_dirty: bool = False
     solver: str = "rattler"
+    live: bool = False
 
     @property
     def prefers_locked(self) -> bool:
@@ -98,11 +100,11 @@ def misfits(
     return found
 
 
-def check_lock(project: Project, *, allow_dirty: bool = False) -> Lock:
+def check_lock(project: Project, *, allow_dirty: bool = False, live: bool = False) -> Lock:
     """The lock, if it fits the manifest and the code; E020 if there is none, E021 if it does not fit."""
     manifest = load(project)
     lock = read_lock(project.lock_path)
-    code = _resolve_code(project, manifest, lock, Locking(allow_dirty=allow_dirty))
+    code = _resolve_code(project, manifest, lock, Locking(allow_dirty=allow_dirty, live=live))
     wrong = misfits(project, manifest, lock, code)
     if wrong:
         place = str(project.lock_path)
@@ -173,6 +175,7 @@ def _resolve_code(
             project.store,
             project.settings,
             allow_dirty=how.allow_dirty,
+            live=how.live,
             locked=locked.get(source.into),
             update=how.upgrade,
         )

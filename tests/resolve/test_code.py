@@ -12,7 +12,7 @@ import pytest
 from afenv.documents.manifest import CodeSource
 from afenv.errors import AfenvError
 from afenv.layers.code import code_files
-from afenv.resolve.code import resolve_code
+from afenv.resolve.code import resolve_code, resolve_code_cached
 from afenv.settings import Settings
 from afenv.store.content import ContentStore
 
@@ -345,3 +345,24 @@ def test_a_damaged_clone_is_made_again(
     (clone,) = (store.folder / "git").iterdir()
     (clone / "HEAD").unlink()
     assert resolve_code(source_of(checkout, "main"), tmp_path, store, settings) == locked
+
+
+def test_live_takes_the_last_commit(checkout: Checkout, store: ContentStore, settings: Settings) -> None:
+    checkout.commit({"select.py": "1", "other.py": "2"})
+    clean = resolve_code(HERE, checkout.folder, store, settings)
+    checkout.write({"select.py": "edited", "new.py": "3"})
+    (checkout.folder / "other.py").unlink()
+    for locked in (None, clean):
+        live = resolve_code_cached(HERE, checkout.folder, store, settings, live=True, locked=locked)
+        assert live == clean
+    assert [data for _, data in code_files(live, checkout.folder, store, settings)] == [b"2", b"1"]
+    fails("E109", lambda: resolve_code_cached(HERE, checkout.folder, store, settings))
+
+
+def test_live_without_a_commit_takes_the_files(
+    checkout: Checkout, store: ContentStore, settings: Settings
+) -> None:
+    checkout.write({"select.py": "1"})
+    live = resolve_code(HERE, checkout.folder, store, settings, live=True)
+    assert live.dirty
+    assert [data for _, data in code_files(live, checkout.folder, store, settings)] == [b"1"]
