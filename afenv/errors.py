@@ -8,15 +8,13 @@ catalogue is read only when an error is shown.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from afenv.specs import specs_folder
 
 
-@dataclass(frozen=True, slots=True)
-class CatalogueEntry:
+class CatalogueEntry(NamedTuple):
     """What ``specs/errors.toml`` says of a code."""
 
     code: str
@@ -45,8 +43,7 @@ def catalogue() -> dict[str, CatalogueEntry]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """One thing that is wrong: what, where, and what to do next.
 
     ``place`` is ``file:line:column``, a file, a URL or another position that a person can go to;

@@ -19,20 +19,20 @@ They come from the environment; nothing here changes a byte of a lock or an imag
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from afenv.errors import AfenvError
+from afenv.record import record, replace
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Settings:
     """What the host and the user decide."""
 
     cache_folder: Path
     mirrors: tuple[tuple[str, str], ...] = ()
     offline: bool = False
-    jobs: int = field(default=0)
+    jobs: int = 0
     source_date_epoch: int | None = None
 
     def rewrite(self, url: str) -> str:

@@ -9,15 +9,16 @@ is ``specs/lock/v1``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from afenv.record import field, record
 
 FORMAT_VERSION = 1
 ASSEMBLY_VERSION = 1
 FILE_NAME = "afenv.lock"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class LockedFile:
     """A file to download: where it may be had, its size in bytes and its digest."""
 
@@ -36,7 +37,7 @@ class LockedFile:
         return self.urls[0].split("?")[0].split("#")[0].rsplit("/", 1)[-1]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class LockedDeb:
     """A Debian binary package.
 
@@ -55,7 +56,7 @@ class LockedDeb:
     control: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class LockedWheel:
     """A wheel from a Python package index. ``dependencies`` are normalised names, sorted."""
 
@@ -66,7 +67,7 @@ class LockedWheel:
     dependencies: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class LockedConda:
     """A conda package: what its repodata record says, as far as it decides about the environment.
 
@@ -90,7 +91,7 @@ class LockedConda:
     record: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class LockedIndex:
     """A package index that was read: its URL, the digest of the bytes, the time it was published."""
 
@@ -101,7 +102,7 @@ class LockedIndex:
     signed_by: str  # fingerprint of the key
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class LockedPython:
     """The Python that packages are resolved for and bytecode is compiled with."""
 
@@ -111,7 +112,7 @@ class LockedPython:
     scripts: str  # absolute path in the image where their commands go
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class LockedCode:
     """Code by its content.
 
@@ -131,7 +132,7 @@ class LockedCode:
     dirty: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class LockedEnvironment:
     """Everything that one environment is built from.
 
@@ -158,7 +159,7 @@ class LockedEnvironment:
     extra: Mapping[str, Any] = field(default_factory=dict)  # keys of a newer minor version
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Lock:
     """A whole lock."""
 

@@ -8,15 +8,16 @@ environments; a value has one spelling; what is not understood is an error. The 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from afenv.record import field, record
 
 FORMAT_VERSION = 1
 FILE_NAME = "afenv.yaml"
 DEFAULT_CODE_FOLDER = "/analysis"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Author:
     """A person, with the ORCID iD and affiliation where given."""
 
@@ -25,7 +26,7 @@ class Author:
     affiliation: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Metadata:
     """What catalogues and archives say of the analysis."""
 
@@ -37,7 +38,7 @@ class Metadata:
     url: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class CodeSource:
     """Code: a git URL with a revision, or a folder (``folder``; usually the checkout at hand).
 
@@ -50,7 +51,7 @@ class CodeSource:
     into: str = DEFAULT_CODE_FOLDER
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class DebianBase:
     """A base made of Debian packages: the suite's codename and the packages by name."""
 
@@ -58,7 +59,7 @@ class DebianBase:
     packages: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class CondaSection:
     """Conda packages: match specifications with channels, an environment.yml, or a lock file.
 
@@ -76,7 +77,7 @@ class CondaSection:
     virtual_packages: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class GpuSection:
     """What an environment needs of a GPU: the versions of CUDA that will do, such as ``>=12.2``."""
 
@@ -85,7 +86,7 @@ class GpuSection:
     optional: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class PypiSection:
     """PyPI packages: PEP 508 requirements, and at most one of a requirements file and a lock file.
 
@@ -103,7 +104,7 @@ class PypiSection:
     owners: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Environment:
     """One environment.
 
@@ -124,7 +125,7 @@ class Environment:
     unsupported: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class AnalysisManifest:
     """A whole manifest. ``data`` and ``steps`` are kept as parsed until they are supported."""
 

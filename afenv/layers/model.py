@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Literal
 
 from afenv.documents.lock import LockedCode, LockedConda, LockedDeb, LockedWheel
+from afenv.record import field, record
 
 GZIP_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 
@@ -18,7 +18,7 @@ PACKAGE_MTIME = 315532800
 SYSTEM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class PlannedLayer:
     """One layer to be written: a name for people, and the inputs that it holds.
 
@@ -36,7 +36,7 @@ class PlannedLayer:
     code: LockedCode | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Layer:
     """A layer in the content store.
 

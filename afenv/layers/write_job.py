@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,6 +16,7 @@ from afenv.documents.lock import LockedConda, LockedDeb, LockedEnvironment, Lock
 from afenv.layers.model import PACKAGE_MTIME, Layer, PlannedLayer
 from afenv.layers.plan import layer_source
 from afenv.progress import Progress
+from afenv.record import field, record
 from afenv.settings import Settings
 from afenv.store.content import BlobWriter, ContentStore
 
@@ -38,7 +38,7 @@ class Files(Protocol):
         """The files in the store, checked."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Job:
     """What the layers of one environment are written with; see :func:`afenv.layers.write.write_layers`."""
 

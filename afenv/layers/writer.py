@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Protocol
 
 from isal.isal_zlib import crc32 as crc32_of
@@ -18,6 +17,7 @@ from isal.isal_zlib import crc32 as crc32_of
 from afenv.errors import AfenvError
 from afenv.layers import gzip_members, tar_header
 from afenv.layers.listing import Kind, ListingEntry
+from afenv.record import record
 
 # A deflate stream shorter than this is inflated and deflated again with its neighbours: a member of its
 # own would cost more than it saves. Part of the assembly version.
@@ -40,7 +40,7 @@ class Blob(Protocol):
         """The digest of what was written so far."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class WrittenLayer:
     """A finished layer: digests, the size of the blob in bytes, and what it holds, in written order."""
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from afenv.digest import sha256_bytes
 from afenv.oci import media
+from afenv.record import field, record
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Descriptor:
     """What points at content: media type, digest and size in bytes (OCI image-spec, descriptor.md)."""
 
@@ -29,7 +29,7 @@ class Descriptor:
         return value
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class ImageLayer:
     """One layer of an image.
 
@@ -44,7 +44,7 @@ class ImageLayer:
     source: str = ""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Image:
     """An image: the bytes of its config and its manifest, and its layers from the lowest up.
 
@@ -116,7 +116,7 @@ class FileBlobs(Blobs, Protocol):
         ...  # pragma: no cover
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ImageBlobs:
     """The small blobs of an image from memory, everything else from ``rest``."""
 

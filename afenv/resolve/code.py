@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from afenv.errors import AfenvError
 from afenv.layers import codetree
 from afenv.layers.code import open_checkout, working_files
 from afenv.layers.own_files import EXEMPT
+from afenv.record import replace
 from afenv.resolve.code_fingerprint import quick_fingerprint
 from afenv.settings import Settings
 from afenv.store.content import ContentStore

@@ -12,13 +12,13 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from afenv import __version__
+from afenv.record import record
 
 if TYPE_CHECKING:
     import requests
@@ -34,7 +34,7 @@ TLS_REMEDY = (
 )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Patience:
     """How long a source is borne with; times in seconds.
 

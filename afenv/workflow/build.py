@@ -7,7 +7,6 @@ lock, looks at the state of each blob, and is done.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from afenv.documents.manifest import AnalysisManifest
 from afenv.errors import AfenvError
 from afenv.layers.model import PACKAGE_MTIME, Layer
 from afenv.oci.image import assemble
+from afenv.record import record, values_of
 from afenv.workflow.lock import Locking, check_lock, load, lock_project
 from afenv.workflow.project import Project, choose_environments
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from afenv.oci.model import Image
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Built:
     """An image that was built: where it was written, and what it is."""
 
@@ -190,7 +190,7 @@ def _layers(project: Project, lock: Lock, name: str, lock_digest: str, created: 
         )
     )
     store.sync()
-    store.save_key("image", key, [asdict(layer) for layer in layers])
+    store.save_key("image", key, [values_of(layer) for layer in layers])
     return layers
 
 

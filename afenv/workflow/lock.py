@@ -8,7 +8,6 @@ lock has are preferred.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +16,7 @@ from afenv.documents.lock import ASSEMBLY_VERSION, Lock, LockedCode, LockedEnvir
 from afenv.documents.lockfile import read_lock, request_digest, write_lock
 from afenv.documents.manifest import AnalysisManifest, Environment
 from afenv.errors import AfenvError, Problem
+from afenv.record import record, replace
 from afenv.workflow.project import Project
 
 # Libraries that every manylinux wheel may expect of its host (PEP 600 and auditwheel's policy) and that a
@@ -25,7 +25,7 @@ from afenv.workflow.project import Project
 MANYLINUX_LIBRARIES = ("libstdc++6",)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Locking:
     """How to lock.
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from afenv.documents.lock import FILE_NAME as LOCK_NAME
 from afenv.documents.manifest import FILE_NAME as MANIFEST_NAME
 from afenv.documents.manifest import AnalysisManifest
 from afenv.errors import AfenvError
+from afenv.record import record
 from afenv.settings import Settings, load_settings
 from afenv.store.content import ContentStore
 
@@ -17,7 +17,7 @@ WORK_FOLDER = ".afenv"
 DEFAULT_ENVIRONMENT = "default"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Project:
     """Where the documents lie and what this host brings."""
 
