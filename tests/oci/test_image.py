@@ -203,7 +203,7 @@ def test_media_types_are_those_of_the_specification():
     values = {value for name, value in vars(media).items() if name.isupper()}
     named = {*table["media_types"].values(), *table["media_types_read"].values(), *table["annotations"]}
     assert named <= values
-    assert values - named == {media.OCI_PREFIX, media.REF_NAME}
+    assert values - named == {media.OCI_PREFIX, media.REF_NAME, media.TITLE}
 
 
 def test_annotations_stand_where_the_specification_says(store):
