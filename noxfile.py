@@ -57,6 +57,7 @@ def property(session: nox.Session) -> None:
 @nox.session
 def services(session: nox.Session) -> None:
     """The tests with real services and runtimes: dockerd, podman, skopeo, umoci, docker-registry, apt."""
+    _group(session, "services")
     _pytest(session, "-m", "services")
 
 
