@@ -45,6 +45,8 @@ def run(options: Namespace) -> int:
         print(f"{summary.folder}: {summary.blobs} files, {human_size(summary.blob_bytes)}")
         for kind, count in summary.keys.items():
             print(f"  {kind}: {count} results")
+        if summary.trees:
+            print(f"  unpacked images: {summary.trees}, {human_size(summary.tree_bytes)}")
         if summary.temporary:
             print(f"  temporary: {summary.temporary} files, {human_size(summary.temporary_bytes)}")
     return 0

@@ -24,6 +24,7 @@ from typing import Any
 from afenv.errors import AfenvError
 from afenv.progress import Progress
 from afenv.store.content import ContentStore, write_error
+from afenv.store.trees import drop_tree, trees
 
 STALE = 86_400.0  # seconds after which a temporary file belongs to nobody
 _NAME = re.compile(r"[0-9a-f]{64}\Z")
@@ -32,7 +33,10 @@ _DIGEST = re.compile(rb"sha256:[0-9a-f]{64}")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CacheSummary:
-    """What the store holds; ``keys`` are counts by kind, ``bytes`` those of the files' content."""
+    """What the store holds; ``keys`` are counts by kind, ``bytes`` those of the files' content.
+
+    ``trees`` are unpacked images.
+    """
 
     folder: str
     blobs: int
@@ -41,6 +45,8 @@ class CacheSummary:
     key_bytes: int
     temporary: int
     temporary_bytes: int
+    trees: int
+    tree_bytes: int
 
     def as_json(self) -> dict[str, Any]:
         """The summary as ``--json`` shows it."""
@@ -58,6 +64,7 @@ class CachePruned:
     removed_blobs: int
     removed_keys: int
     removed_temporary: int
+    removed_trees: int
     freed_bytes: int
     kept_blobs: int
     kept_bytes: int
@@ -99,6 +106,7 @@ def cache_summary(store: ContentStore) -> CacheSummary:
     blobs = [status for path, status in _files(store.folder / "blobs") if _digest(path)]
     keys = list(_files(store.folder / "keys"))
     temporary = [status for _, status in _files(store.folder / "tmp")]
+    unpacked = trees(store)
     kinds = Counter(path.relative_to(store.folder / "keys").parts[0] for path, _ in keys)
     return CacheSummary(
         folder=str(store.folder),
@@ -108,6 +116,8 @@ def cache_summary(store: ContentStore) -> CacheSummary:
         key_bytes=sum(status.st_size for _, status in keys),
         temporary=len(temporary),
         temporary_bytes=sum(status.st_size for status in temporary),
+        trees=len(unpacked),
+        tree_bytes=sum(tree.size for tree in unpacked),
     )
 
 
@@ -137,8 +147,8 @@ def choose_removed(
 def cache_prune(
     store: ContentStore, *, older_than: float | None = None, keep_bytes: int | None = None
 ) -> CachePruned:
-    """Remove what was not used for ``older_than`` seconds, then the least recently used blobs until those
-    left have at most ``keep_bytes``; keys that name a removed blob; and temporary files over a day old.
+    """Remove what was not used for ``older_than`` seconds, then the least recently used blobs and trees until
+    those left have at most ``keep_bytes``; keys that name a removed blob; and temporary files over a day old.
 
     Without either limit only the temporary files go. Raises E407 if the store is in use, and E403.
     """
@@ -148,8 +158,14 @@ def cache_prune(
         for path, status in _files(store.folder / "blobs"):
             if digest := _digest(path):
                 blobs[digest] = (status.st_atime, status.st_size)
-        removed = choose_removed(blobs, now=now, older_than=older_than, keep_bytes=keep_bytes)
-        freed = 0
+        unpacked = {tree.name: (tree.used, tree.size) for tree in trees(store)}
+        chosen = choose_removed(blobs | unpacked, now=now, older_than=older_than, keep_bytes=keep_bytes)
+        half_made = {name for name in unpacked if name.startswith(".")}  # nobody makes one: we are alone
+        dropped = (chosen | half_made) & unpacked.keys()
+        removed = chosen - dropped
+        for name in dropped:
+            drop_tree(store, name)
+        freed = sum(unpacked[name][1] for name in dropped)
         for digest in removed:
             path = store.path(digest)
             freed += path.stat().st_size if path.stat().st_nlink == 1 else 0
@@ -172,9 +188,11 @@ def cache_prune(
         removed_blobs=len(removed),
         removed_keys=keys,
         removed_temporary=temporary,
+        removed_trees=len(dropped),
         freed_bytes=freed,
         kept_blobs=len(blobs) - len(removed),
-        kept_bytes=sum(size for digest, (_, size) in blobs.items() if digest not in removed),
+        kept_bytes=sum(size for digest, (_, size) in blobs.items() if digest not in removed)
+        + sum(size for name, (_, size) in unpacked.items() if name not in dropped),
     )
 
 

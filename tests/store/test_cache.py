@@ -46,6 +46,8 @@ def test_summary(store):
         "key_bytes": 21,
         "temporary": 1,
         "temporary_bytes": 3,
+        "trees": 0,
+        "tree_bytes": 0,
     }
 
 
