@@ -35,6 +35,7 @@ class OpenedImage:
     image: Image
     blobs: Blobs
     path: Path
+    index: bytes = b""  # index.json, where there is one
 
     @contextlib.contextmanager
     def layer(self, position: int) -> Iterator[BinaryIO]:
@@ -231,11 +232,11 @@ def _open(path: Path, reference: str | None, stack: contextlib.ExitStack) -> Ope
             raise AfenvError("E510", "this folder is not an OCI image layout", place=str(path))
         folder = FolderBlobs(path)
         index = _read_small((path / "index.json").open("rb"), path)
-        return OpenedImage(_from_index(folder, index, reference, path), folder, path)
+        return OpenedImage(_from_index(folder, index, reference, path), folder, path, index)
     archive = ArchiveBlobs(_plain_tar(path, stack), path)
     if archive.has_path("index.json") and archive.has_path("oci-layout"):
         index = _read_small(archive.open_path("index.json"), path)
-        return OpenedImage(_from_index(archive, index, reference, path), archive, path)
+        return OpenedImage(_from_index(archive, index, reference, path), archive, path, index)
     if archive.has_path("manifest.json"):
         return OpenedImage(_from_docker_archive(archive, reference, path), archive, path)
     raise AfenvError("E510", "this archive holds no image", place=str(path))
