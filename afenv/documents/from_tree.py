@@ -14,11 +14,13 @@ from afenv.documents.manifest import (
     AnalysisManifest,
     Author,
     CodeSource,
+    CondaBase,
     CondaSection,
     DebianBase,
     Environment,
     GpuSection,
     Metadata,
+    OciBase,
     PypiSection,
 )
 
@@ -83,18 +85,16 @@ def _gpu(tree: Mapping[str, Any]) -> GpuSection:
 def _environment(tree: Mapping[str, Any]) -> Environment:
     base = tree.get("base", {})
     unsupported = {name: tree[name] for name in KEPT_SECTIONS if tree.get(name)}
-    if "oci" in base:
-        unsupported["oci"] = base["oci"]
-    if "conda" in base:
-        unsupported["conda_base"] = base["conda"]
     if "gpu" in tree and "conda" not in tree:
         unsupported["gpu"] = tree["gpu"]
     if tree.get("conda", {}).get("post-link"):
         unsupported["post_link"] = tree["conda"]["post-link"]
-    debian = base.get("debian")
+    debian, packages = base.get("debian"), tuple(base.get("packages", ()))
     return Environment(
         platform=tree.get("platform", "linux/amd64"),
-        debian=DebianBase(suite=debian, packages=tuple(base.get("packages", ()))) if debian else None,
+        debian=DebianBase(suite=debian, packages=packages) if debian else None,
+        oci=OciBase(reference=base["oci"], packages=packages) if "oci" in base else None,
+        conda_base=CondaBase(**base["conda"]) if "conda" in base else None,
         conda=_conda(tree["conda"]) if "conda" in tree else None,
         gpu=_gpu(tree["gpu"]) if "gpu" in tree else None,
         pypi=_pypi(tree["pypi"]) if "pypi" in tree else None,

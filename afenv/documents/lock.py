@@ -92,6 +92,45 @@ class LockedConda:
 
 
 @record
+class LockedBaseLayer:
+    """A layer of a base image: ``diff_id`` is that of the tar, ``digest`` and ``size`` those of the blob.
+
+    ``media_type`` is that of OCI, also where the base's own manifest is Docker's.
+    """
+
+    diff_id: str
+    digest: str
+    size: int
+    media_type: str
+
+
+@record
+class LockedBase:
+    """A base image: where it is from, its blobs, and what it was found to be.
+
+    ``reference`` is the manifest's; ``digest`` and ``size`` are those of the image manifest, ``index`` is
+    the digest of the index it was chosen from. ``system`` and ``glibc`` are for people and solvers.
+    ``user`` is the ordinary user of its config; ``home`` the home folder of user 1000, None if it has no
+    such user.
+    """
+
+    reference: str
+    digest: str
+    size: int
+    media_type: str
+    config: str
+    config_size: int
+    layers: tuple[LockedBaseLayer, ...]
+    index: str | None = None
+    system: str | None = None  # such as almalinux 9.4
+    glibc: str | None = None  # such as 2.34
+    shell: str | None = None  # absolute path in the image
+    user: str | None = None
+    home: str | None = None
+    merged_usr: bool = True
+
+
+@record
 class LockedIndex:
     """A package index that was read: its URL, the digest of the bytes, the time it was published."""
 
@@ -137,12 +176,14 @@ class LockedEnvironment:
     """Everything that one environment is built from.
 
     ``request`` is the digest of the part of the manifest that this resolves, files that it refers to
-    included.
+    included. ``minimal`` says that there is no operating system, but a C library and what conda brings.
     """
 
     request: str
     platform: str
     as_of: str  # RFC 3339, UTC
+    base: LockedBase | None = None
+    minimal: bool = False
     suite: str | None = None
     indexes: tuple[LockedIndex, ...] = ()
     debs: tuple[LockedDeb, ...] = ()

@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 from afenv.documents.lock import (
     FORMAT_VERSION,
     Lock,
+    LockedBase,
+    LockedBaseLayer,
     LockedCode,
     LockedConda,
     LockedDeb,
@@ -122,6 +124,7 @@ _git_hash = _form(_GIT_HASH, "a git hash of 40 or 64 hexadecimal digits")
 _swhid = _form(_SWHID, "swh:1:dir: and 40 hexadecimal digits")
 _time = _form(_TIME, "a time such as 2026-01-31T12:00:00Z")
 _platform = _form(_PLATFORM, "a platform such as linux/amd64")
+_glibc = _form(re.compile(r"[0-9]+\.[0-9]+\Z"), "a version such as 2.28")
 _path = _form(re.compile(r"/[^\x00]*\Z"), "an absolute path")
 
 
@@ -256,6 +259,40 @@ def _index(value: Any) -> LockedIndex:
     return index
 
 
+def _base_layer(value: Any) -> LockedBaseLayer:
+    record = _Record(value)
+    layer = LockedBaseLayer(
+        diff_id=record.take("diff-id", _digest),
+        digest=record.take("digest", _digest),
+        size=record.take("size", _size),
+        media_type=record.take("media-type", _text),
+    )
+    record.end()
+    return layer
+
+
+def _base(value: Any) -> LockedBase:
+    record = _Record(value)
+    base = LockedBase(
+        reference=record.take("reference", _text),
+        digest=record.take("digest", _digest),
+        size=record.take("size", _size),
+        media_type=record.take("media-type", _text),
+        index=record.take_or("index", _digest, None),
+        config=record.take("config", _digest),
+        config_size=record.take("config-size", _size),
+        layers=record.take("layers", _list(_base_layer, 1)),
+        system=record.take_or("system", _text, None),
+        glibc=record.take_or("glibc", _glibc, None),
+        shell=record.take_or("shell", _path, None),
+        user=record.take_or("user", _text, None),
+        home=record.take_or("home", _path, None),
+        merged_usr=record.take_or("merged-usr", _boolean, True),
+    )
+    record.end()
+    return base
+
+
 def _python(value: Any) -> LockedPython:
     record = _Record(value)
     python = LockedPython(
@@ -291,6 +328,8 @@ def _environment(value: Any) -> LockedEnvironment:
         request=record.take("request", _digest),
         platform=record.take("platform", _platform),
         as_of=record.take("as-of", _time),
+        base=record.take_or("base", _base, None),
+        minimal=record.take_or("minimal", _boolean, False),
         suite=record.take_or("suite", _text, None),
         indexes=record.take_or("indexes", _list(_index), ()),
         debs=record.take_or("debs", _list(_deb), ()),

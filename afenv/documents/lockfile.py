@@ -17,6 +17,7 @@ from afenv import canonical
 from afenv.documents.lock import (
     FORMAT_VERSION,
     Lock,
+    LockedBase,
     LockedCode,
     LockedConda,
     LockedDeb,
@@ -130,6 +131,33 @@ def _index_json(index: LockedIndex) -> dict[str, Any]:
     }
 
 
+def _base_json(base: LockedBase) -> dict[str, Any]:
+    value: dict[str, Any] = {
+        "reference": base.reference,
+        "digest": base.digest,
+        "size": base.size,
+        "media-type": base.media_type,
+        "config": base.config,
+        "config-size": base.config_size,
+        "layers": [
+            {
+                "diff-id": layer.diff_id,
+                "digest": layer.digest,
+                "size": layer.size,
+                "media-type": layer.media_type,
+            }
+            for layer in base.layers
+        ],
+    }
+    for key in ("index", "system", "glibc", "shell", "user", "home"):
+        text = getattr(base, key)
+        if text is not None:
+            value[key] = text
+    if not base.merged_usr:
+        value["merged-usr"] = False
+    return value
+
+
 def _python_json(python: LockedPython) -> dict[str, Any]:
     return {
         "version": python.version,
@@ -162,6 +190,8 @@ def environment_json(environment: LockedEnvironment) -> dict[str, Any]:
         "as-of": environment.as_of,
     }
     optional: dict[str, Any] = {
+        "base": _base_json(environment.base) if environment.base else None,
+        "minimal": environment.minimal,
         "suite": environment.suite,
         "indexes": [_index_json(index) for index in environment.indexes],
         "debs": [_deb_json(deb) for deb in debs],

@@ -60,6 +60,21 @@ class DebianBase:
 
 
 @record
+class OciBase:
+    """A base image by its reference, and Debian packages to add where it is Debian."""
+
+    reference: str
+    packages: tuple[str, ...] = ()
+
+
+@record
+class CondaBase:
+    """No operating system: a C library of at least this version, and what conda brings."""
+
+    glibc: str = "2.28"
+
+
+@record
 class CondaSection:
     """Conda packages: match specifications with channels, an environment.yml, or a lock file.
 
@@ -108,13 +123,15 @@ class PypiSection:
 class Environment:
     """One environment.
 
-    The sections that this version does not build yet (``oci``, ``conda_base``, ``cvmfs``, ``gpu`` without
-    ``conda``, ``post_link``, ``build``, ``builder``) are kept as parsed, so that a caller can name them in
-    E016.
+    At most one of ``debian``, ``oci`` and ``conda_base`` is set. The sections that this version does not
+    build yet (``cvmfs``, ``gpu`` without ``conda``, ``post_link``, ``build``, ``builder``) are kept as
+    parsed, so that a caller can name them in E016.
     """
 
     platform: str = "linux/amd64"
     debian: DebianBase | None = None
+    oci: OciBase | None = None
+    conda_base: CondaBase | None = None
     conda: CondaSection | None = None
     gpu: GpuSection | None = None
     pypi: PypiSection | None = None

@@ -107,6 +107,10 @@ def request_digest(manifest: AnalysisManifest, environment: str, folder: Path) -
         "entrypoint": list(wanted.entrypoint),
         "workdir": wanted.workdir,
     }
+    if wanted.oci is not None:
+        value["oci"] = {"reference": wanted.oci.reference, "packages": sorted(wanted.oci.packages)}
+    if wanted.conda_base is not None:
+        value["conda-base"] = {"glibc": wanted.conda_base.glibc}
     if wanted.conda is not None:  # absent otherwise, as in the locks of versions that had no conda
         value["conda"] = _conda(wanted.conda, wanted.gpu, folder)
     return sha256_bytes(canonical.compact(value))

@@ -9,7 +9,7 @@ from afenv.documents.manifest import AnalysisManifest
 from afenv.errors import AfenvError, Problem
 
 # Where the sections that an environment keeps as parsed stand in the document.
-_PLACES = {"oci": ("base", "oci"), "conda_base": ("base", "conda"), "post_link": ("conda", "post-link")}
+_PLACES = {"post_link": ("conda", "post-link")}
 
 
 def check_supported(

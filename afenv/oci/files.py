@@ -61,10 +61,14 @@ class Entry:
 
 @dataclass(slots=True)
 class LayerFiles:
-    """What one layer says: paths it has, hard links into lower layers, and what it removes from below."""
+    """What one layer says: paths it has, hard links into lower layers, and what it removes from below.
+
+    ``same`` has the targets of all its hard links, those within the layer included.
+    """
 
     entries: dict[str, Entry] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
+    same: dict[str, str] = field(default_factory=dict)
     removed: set[str] = field(default_factory=set)
     emptied: set[str] = field(default_factory=set)
 
@@ -150,6 +154,7 @@ def _take(
         target = _normal(member.linkname)
         found.entries.pop(path, None)
         found.links.pop(path, None)
+        found.same[path] = target
         if target in found.entries:
             found.entries[path] = replace(found.entries[target], path=path)
         else:

@@ -33,7 +33,7 @@ def _properties(schema: dict[str, Any], name: str) -> set[str]:
 
 def _defaults(kind: type) -> dict[str, Any]:
     return {
-        field.name: field.default
+        field.name.replace("_", "-"): field.default
         for field in dataclasses.fields(kind)
         if field.default is not dataclasses.MISSING and field.default not in (None, ())
     }
@@ -47,12 +47,14 @@ def test_manifest_keys_are_fields() -> None:
     assert _properties(MANIFEST, "pypi") == _fields(manifest.PypiSection)
     assert _properties(MANIFEST, "conda") == _fields(manifest.CondaSection) | {"post-link"}
     assert _properties(MANIFEST, "gpu") == _fields(manifest.GpuSection)
-    kept = {"unsupported", "debian"}
+    kept = {"unsupported", "debian", "oci", "conda-base"}
     assert _properties(MANIFEST, "environment") == (
         (_fields(manifest.Environment) - kept) | set(KEPT_SECTIONS) | {"base"}
     )
     assert _properties(MANIFEST, "base") == {"debian", "packages", "oci", "conda"}
     assert _fields(manifest.DebianBase) == {"suite", "packages"}
+    assert _fields(manifest.OciBase) == {"reference", "packages"}
+    assert _properties(MANIFEST, "condaBase") == _fields(manifest.CondaBase)
 
 
 def test_manifest_defaults_are_those_of_the_fields() -> None:
@@ -62,6 +64,7 @@ def test_manifest_defaults_are_those_of_the_fields() -> None:
         ("code", manifest.CodeSource),
         ("pypi", manifest.PypiSection),
         ("conda", manifest.CondaSection),
+        ("condaBase", manifest.CondaBase),
         ("gpu", manifest.GpuSection),
     ):
         properties = (MANIFEST["$defs"][name] if name else MANIFEST)["properties"]
@@ -76,6 +79,8 @@ def test_lock_keys_are_fields() -> None:
     assert _properties(LOCK, "deb") == _fields(lock.LockedDeb) - {"file"} | file
     assert _properties(LOCK, "conda") == _fields(lock.LockedConda) - {"file"} | file
     assert _properties(LOCK, "wheel") == _fields(lock.LockedWheel) - {"file"} | file
+    assert _properties(LOCK, "base") == _fields(lock.LockedBase)
+    assert _properties(LOCK, "baseLayer") == _fields(lock.LockedBaseLayer)
     assert _properties(LOCK, "index") == _fields(lock.LockedIndex)
     assert _properties(LOCK, "python") == _fields(lock.LockedPython)
     assert _properties(LOCK, "code") == _fields(lock.LockedCode)
@@ -85,6 +90,7 @@ def test_lock_defaults_are_those_of_the_fields() -> None:
     for name, kind in (
         ("deb", lock.LockedDeb),
         ("conda", lock.LockedConda),
+        ("base", lock.LockedBase),
         ("code", lock.LockedCode),
         ("environment", lock.LockedEnvironment),
     ):
@@ -126,5 +132,4 @@ def test_the_schema_says_what_is_not_supported_yet() -> None:
         "the top": {"data", "steps"},
         "environment": {*KEPT_SECTIONS, "gpu"},
         "conda": {"post-link"},
-        "base": {"oci", "conda"},
     }

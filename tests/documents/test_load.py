@@ -18,6 +18,7 @@ from afenv.documents.manifest import (
     DebianBase,
     Environment,
     Metadata,
+    OciBase,
     PypiSection,
 )
 from afenv.documents.supported import check_supported
@@ -40,7 +41,7 @@ environments:
     bytecode: false
     entrypoint: [python3, -V]
     workdir: /analysis
-  image: {base: {oci: almalinux}}
+  image: {base: {oci: almalinux, packages: [git]}, build: [make]}
 """
 
 
@@ -66,7 +67,9 @@ def test_values() -> None:
                 workdir="/analysis",
                 unsupported={"cvmfs": [{"path": "/cvmfs/sft.cern.ch"}]},
             ),
-            "image": Environment(unsupported={"oci": "almalinux"}),
+            "image": Environment(
+                oci=OciBase(reference="almalinux", packages=("git",)), unsupported={"build": ["make"]}
+            ),
         },
     )
 
@@ -156,11 +159,11 @@ def test_supported(tmp_path: Path) -> None:
         check_supported(manifest, ["default", "image"], path)
     assert [(problem.code, problem.path, problem.place) for problem in caught.value.problems] == [
         ("E016", "environments.default.cvmfs", f"{path}:10:5"),
-        ("E016", "environments.image.base.oci", f"{path}:16:18"),
+        ("E016", "environments.image.build", f"{path}:16:52"),
     ]
     with pytest.raises(AfenvError) as caught:
         check_supported(manifest, ["image"])
-    assert [problem.path for problem in caught.value.problems] == ["environments.image.base.oci"]
+    assert [problem.path for problem in caught.value.problems] == ["environments.image.build"]
     with pytest.raises(AfenvError) as caught:
         check_supported(manifest, ["imag"])
     assert caught.value.code == "E031"
