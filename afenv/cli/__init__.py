@@ -18,9 +18,21 @@ INTERRUPTED = 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
+    if arguments is not None:
+        return _main(arguments)
+    import gc
+
+    gc.set_threshold(100_000)  # looking for cycles takes a tenth of a short run, and there are hardly any
+    try:
+        return _main(sys.argv[1:])
+    finally:
+        gc.freeze()  # nor is there a reason to look for them at the end
+
+
+def _main(arguments: Sequence[str]) -> int:
     from afenv.cli.parser import build_parser
 
-    options = build_parser().parse_args(arguments)
+    options = build_parser(_command(arguments)).parse_args(arguments)
     if options.command is None:
         build_parser().print_help()
         return 0
@@ -50,6 +62,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return _internal(error, as_json)
     return status
+
+
+def _command(arguments: Sequence[str]) -> str | None:
+    """The word that is the command, unless help on all of them is asked for."""
+    words = iter(arguments)
+    for word in words:
+        if word == "-C":
+            next(words, None)
+        elif word in ("-h", "--help"):
+            return None
+        elif not word.startswith("-"):
+            return word
+    return None
 
 
 def _internal(error: Exception, as_json: bool) -> int:

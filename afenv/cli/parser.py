@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import cast
 
 import afenv
 
@@ -21,8 +22,8 @@ exit status:    0 done   1 the answer is no   2 wrong usage or invalid document
                 3 something is missing on this machine   4 network   5 integrity   130 interrupted"""
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of the whole command line."""
+def build_parser(only: str | None = None) -> argparse.ArgumentParser:
+    """The parser of the whole command line; with ``only``, of one command, if there is one of that name."""
     parser = argparse.ArgumentParser(
         prog="afenv",
         description=DESCRIPTION,
@@ -32,9 +33,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"afenv {afenv.__version__}")
     _common(parser, top=True)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", prog="afenv")
 
     def command(name: str, text: str, detail: str = "") -> argparse.ArgumentParser:
+        if only is not None and name != only:
+            return cast("argparse.ArgumentParser", _Nothing())
         sub = commands.add_parser(
             name,
             help=text,
@@ -131,7 +134,19 @@ def build_parser() -> argparse.ArgumentParser:
 
     sub = command("demo", "build the example analysis, and run it where a container runtime is found")
     sub.add_argument("folder", nargs="?", type=Path, default=Path("dimuon"), help="default: ./dimuon")
+    if only is not None and only not in commands.choices:
+        return build_parser()
     return parser
+
+
+class _Nothing:
+    """In the place of the parser of a command that is not asked for, which takes longer to make than to use."""
+
+    def __getattr__(self, _: str) -> _Nothing:
+        return self
+
+    def __call__(self, *_: object, **__: object) -> _Nothing:
+        return self
 
 
 def _common(parser: argparse.ArgumentParser, *, top: bool) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from afenv.cli import main
+from afenv.cli import _command, main
 from afenv.cli.parser import build_parser
 
 HEAVY = (
@@ -130,3 +130,29 @@ def test_an_unknown_time_is_refused(tmp_path: Path) -> None:
     )
     assert result.returncode == 2
     assert "'yesterday' is not a time" in result.stderr
+
+
+def test_the_parser_of_one_command_is_that_of_the_whole() -> None:
+    def commands(parser):
+        return next(action for action in parser._actions if action.dest == "command").choices
+
+    whole = commands(build_parser())
+    for name, parser in whole.items():
+        (one,) = commands(build_parser(name)).values()
+        assert one.format_help() == parser.format_help()
+    assert commands(build_parser("biuld")).keys() == whole.keys()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (["-q", "-C", "x", "build", "-h"], "build"),
+        (["-C", "build", "--offline", "lock"], "lock"),
+        (["--help", "build"], None),
+        (["-Cx", "push", "y"], "push"),
+        (["-C"], None),
+        ([], None),
+    ],
+)
+def test_the_word_that_is_the_command(arguments, command) -> None:
+    assert _command(arguments) == command
