@@ -105,7 +105,8 @@ def _sources(config: Any) -> list[str]:
     return [str(entry.get("created_by", "")).removeprefix("afenv: ") for entry in history]
 
 
-def _image(config: bytes, manifest: bytes, reference: str, place: Path) -> Image:
+def image_from(config: bytes, manifest: bytes, reference: str, place: Path | str) -> Image:
+    """The image that these two documents describe; E510 or a ``ValueError``'s kin if they describe none."""
     parsed, settings = json.loads(manifest), json.loads(config)
     diff_ids = settings["rootfs"]["diff_ids"]
     if len(diff_ids) != len(parsed["layers"]):
@@ -146,7 +147,7 @@ def _from_index(blobs: Blobs, index: bytes, reference: str | None, place: Path) 
     manifest = _read_checked(blobs, descriptor, place)
     config = _read_checked(blobs, json.loads(manifest)["config"], place)
     name = str((descriptor.get("annotations") or {}).get(media.REF_NAME, ""))
-    return _image(config, manifest, name, place)
+    return image_from(config, manifest, name, place)
 
 
 def _from_docker_archive(blobs: ArchiveBlobs, reference: str | None, place: Path) -> Image:
@@ -177,7 +178,7 @@ def _from_docker_archive(blobs: ArchiveBlobs, reference: str | None, place: Path
     )
     blobs.name_digest(sha256_bytes(config), entry["Config"])
     tags = entry.get("RepoTags") or [""]
-    return _image(config, manifest, tags[0], place)
+    return image_from(config, manifest, tags[0], place)
 
 
 def _layer_identity(blobs: ArchiveBlobs, name: str, diff_id: str) -> tuple[str, str]:

@@ -2,16 +2,171 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
+from afenv.digest import sha256_bytes
 from afenv.errors import AfenvError
 from afenv.oci.model import Blobs, Image
+
+if TYPE_CHECKING:
+    from afenv.store.content import ContentStore
 
 GROUP = "afenv.registries"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RemoteManifest:
+    """A manifest or an index as a registry gave it."""
+
+    content: bytes
+    media_type: str
+
+    @property
+    def digest(self) -> str:
+        """The digest of the content."""
+        return sha256_bytes(self.content)
+
+    def document(self) -> dict[str, Any]:
+        """The content, parsed; E602 if it is not a JSON object."""
+        try:
+            value = json.loads(self.content)
+        except (ValueError, RecursionError):
+            value = None
+        if not isinstance(value, dict):
+            raise AfenvError("E602", "a manifest is not a JSON object", place=self.digest)
+        return value
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RemoteImage:
+    """An image in a registry, its small documents at hand.
+
+    ``reference`` is ``HOST/NAME[:TAG]@DIGEST``, with the digest of the manifest that was chosen;
+    ``index`` is the outermost index by way of which it was found. ``config`` is that of the image, or
+    what an artifact has in its place.
+    """
+
+    reference: str
+    media_type: str
+    manifest: bytes
+    config: bytes
+    index: RemoteManifest | None = None
+
+    @property
+    def digest(self) -> str:
+        """The digest of the image manifest."""
+        return sha256_bytes(self.manifest)
+
+    def document(self) -> dict[str, Any]:
+        """The manifest, parsed."""
+        value: dict[str, Any] = json.loads(self.manifest)
+        return value
+
+    def platform(self) -> Mapping[str, str]:
+        """``os``, ``architecture`` and, where there is one, ``variant``, as the config has them."""
+        try:
+            config = json.loads(self.config)
+            return {key: config[key] for key in ("architecture", "os", "variant") if config.get(key)}
+        except (ValueError, AttributeError):
+            return {}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stored:
+    """A manifest that a registry took; ``subject`` is what it says to have noted the manifest as a
+    referrer of (``OCI-Subject``), None if it does not know referrers."""
+
+    digest: str
+    subject: str | None = None
+
+
+class Readable(Protocol):
+    """A blob on its way."""
+
+    def readinto(self, view: memoryview) -> int:
+        """Some bytes; 0 at the end."""
+        ...  # pragma: no cover
+
+
+class Repository(Protocol):
+    """One repository of a registry. Names of manifests are tags or digests; failures are AfenvErrors.
+
+    E601 without access, E602 for an answer that is an error or breaks the protocol, E604 for what is not
+    there, E201 if the registry cannot be reached, E301 for content that is not what it should be.
+    """
+
+    @property
+    def name(self) -> str:
+        """``HOST[:PORT]/NAME``."""
+        ...  # pragma: no cover
+
+    def find_manifest(self, name: str) -> RemoteManifest | None:
+        """The manifest, checked; None if there is none."""
+        ...  # pragma: no cover
+
+    def get_manifest(self, name: str) -> RemoteManifest:
+        """The manifest, checked; E604 if there is none."""
+        ...  # pragma: no cover
+
+    def put_manifest(self, content: bytes, media_type: str, name: str | None = None) -> Stored:
+        """Store a manifest under a tag, or under its digest alone."""
+        ...  # pragma: no cover
+
+    def delete_manifest(self, digest: str) -> bool:
+        """Remove a manifest; False if it was not there. Needs ``actions="pull,push,delete"``."""
+        ...  # pragma: no cover
+
+    def has_blob(self, digest: str) -> bool:
+        """Whether the blob is in this repository."""
+        ...  # pragma: no cover
+
+    def get_blob(self, digest: str, *, limit: int = ...) -> bytes:
+        """A small blob, checked."""
+        ...  # pragma: no cover
+
+    def open_blob(self, digest: str) -> AbstractContextManager[Readable]:
+        """A blob as it comes, **not checked**."""
+        ...  # pragma: no cover
+
+    def fetch_blob(self, digest: str, size: int, store: ContentStore) -> None:
+        """Bring a blob of any size into the content store: resumable, checked, trusted there."""
+        ...  # pragma: no cover
+
+    def put_blob(
+        self,
+        digest: str,
+        size: int,
+        open_file: Callable[[], BinaryIO],
+        *,
+        mount_from: Sequence[str] = (),
+        sent: Callable[[int], None] = ...,
+    ) -> None:
+        """Send a blob of any size, or let the registry take it from a repository of its own."""
+        ...  # pragma: no cover
+
+    def put_bytes(self, content: bytes) -> str:
+        """Send a small blob unless it is there; its digest."""
+        ...  # pragma: no cover
+
+    def mount_blob(self, digest: str, source: str) -> bool:
+        """Let the registry take a blob from its repository ``source``; whether it did."""
+        ...  # pragma: no cover
+
+    def tags(self) -> Iterator[str]:
+        """The tags."""
+        ...  # pragma: no cover
+
+    def referrers(self, digest: str, *, artifact_type: str | None = None) -> list[dict[str, Any]] | None:
+        """The descriptors of what refers to a manifest; None if the registry lacks the referrers API."""
+        ...  # pragma: no cover
+
+
 class Registry(Protocol):
-    """What sends images to a kind of registry. Failures are AfenvErrors."""
+    """What speaks with a kind of registry. Failures are AfenvErrors."""
 
     def push(
         self,
@@ -23,6 +178,26 @@ class Registry(Protocol):
         mount_from: str | None = None,
     ) -> str:
         """Send the image to ``reference``, with progress unless ``quiet``; the manifest's digest."""
+        ...  # pragma: no cover
+
+    def resolve(self, reference: str, *, platform: str | None = None, quiet: bool = False) -> RemoteImage:
+        """What the reference names now, without its layers.
+
+        ``platform`` (``linux/amd64``, ``linux/arm64/v8``) chooses from an index; default: Linux on this
+        machine's processor. E604 if there is no such image, or none for the platform.
+        """
+        ...  # pragma: no cover
+
+    def pull(
+        self, reference: str, store: ContentStore, *, platform: str | None = None, quiet: bool = False
+    ) -> Image:
+        """Bring an image into the content store: its config, manifest and layers, each checked."""
+        ...  # pragma: no cover
+
+    def repository(
+        self, reference: str, *, actions: str = "pull,push", quiet: bool = False
+    ) -> AbstractContextManager[Repository]:
+        """The repository that the reference names, with its connections, until the block ends."""
         ...  # pragma: no cover
 
 

@@ -9,14 +9,28 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 from afenv.digest import hex_of
-from afenv.documents.lock import LockedFile
 from afenv.progress import Progress
 from afenv.store.content import ContentStore, write_error
 
 CHUNK = 1 << 20
 TURN = 0.1  # seconds between two looks at a file that another process holds
+
+
+class Wanted(Protocol):
+    """What is to be downloaded; a file of the lock is one."""
+
+    @property
+    def digest(self) -> str:
+        """Its digest."""
+        ...  # pragma: no cover
+
+    @property
+    def size(self) -> int:
+        """Its size in bytes."""
+        ...  # pragma: no cover
 
 
 class Stopped(Exception):
@@ -30,7 +44,7 @@ class Partial:
     from one that gets on.
     """
 
-    def __init__(self, path: Path, descriptor: int, file: LockedFile, progress: Progress) -> None:
+    def __init__(self, path: Path, descriptor: int, file: Wanted, progress: Progress) -> None:
         self.path = path
         self.file = file
         self._descriptor = descriptor
@@ -41,13 +55,13 @@ class Partial:
         while data := os.read(descriptor, CHUNK):
             self._count(data)
 
-    def _count(self, data: bytes) -> None:
+    def _count(self, data: bytes | memoryview) -> None:
         self._hash.update(data)
         self.size += len(data)
         self.highest = max(self.highest, self.size)
         self._progress.advance(len(data))
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Append; E402 or E403 if that fails."""
         view = memoryview(data)
         try:
@@ -76,7 +90,7 @@ class Partial:
 
 @contextlib.contextmanager
 def hold_partial(
-    store: ContentStore, file: LockedFile, progress: Progress, stop: threading.Event
+    store: ContentStore, file: Wanted, progress: Progress, stop: threading.Event
 ) -> Iterator[Partial]:
     """What there is of the file, for this process alone; others are waited for.
 

@@ -23,11 +23,12 @@ HELPER_PATIENCE = 30.0  # seconds
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Credentials:
-    """A user name and password, or a token that is exchanged for others."""
+    """A user name and password, or a token: one that is exchanged for others, or one that is used itself."""
 
     user: str = ""
     password: str = ""
     identity_token: str = ""
+    token: str = ""
 
     @property
     def basic(self) -> str:

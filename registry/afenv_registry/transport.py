@@ -1,65 +1,55 @@
-"""HTTP to a registry: kept connections, one per thread and host; attempts with pauses between them.
-
-Made of ``http.client``, which starts in a few milliseconds and sends a file without holding it in memory.
-"""
+"""Requests to registries: kept connections, redirects, and attempts with pauses between them."""
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import http.client
 import json
-import os
 import random
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO
-from urllib.parse import unquote, urljoin, urlsplit
+from types import TracebackType
+from urllib.parse import urljoin, urlsplit
 
 from afenv import __version__
 from afenv.errors import AfenvError
+from afenv_registry.urls import bare
+from afenv_registry.wire import Body, Broken, Head, Stalled, Wire
 
 TRY_AGAIN = (408, 425, 429, 500, 502, 503, 504)
+MOVED = (301, 302, 303, 307, 308)
 REDIRECTS = 5
-BLOCK = 1 << 20  # bytes that are sent at once
-ANSWER = 4 << 20  # bytes; more than any answer that is needed here
+ANSWER = 4 << 20  # bytes; more than any answer that is needed whole, manifests apart
+LONG = 5.0  # seconds; of a longer pause the user is told
+
+Headers = Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Patience:
     """How long a registry is borne with; times in seconds.
 
-    ``connect`` is for the connection, ``stall`` for one that is silent: a registry may take long to
-    check a large blob. Pauses double from ``first_pause``.
+    ``connect`` is for the connection; ``stall`` for one on which nothing, or next to nothing, moves;
+    ``answer`` for the answer to an upload, as a registry may take long to check a large blob; ``document``
+    for a whole answer that is not a blob. Pauses double from ``first_pause``; a ``Retry-After`` goes before,
+    and one above ``longest_wait`` is not waited for.
     """
 
     connect: float = 15.0
-    stall: float = 300.0
+    stall: float = 30.0
+    answer: float = 300.0
+    document: float = 120.0
     attempts: int = 5
     first_pause: float = 0.5
     longest_pause: float = 20.0
+    longest_wait: float = 120.0
 
-    def pause(self, failures: int, asked: str | None) -> float:
-        """The time to wait after so many failures; ``asked`` is a ``Retry-After`` header."""
-        if asked and asked.strip().isdigit():
-            return min(float(asked), self.longest_pause)
+    def pause(self, failures: int) -> float:
+        """The time to wait after so many failures in a row, if the registry does not say."""
         longest = min(self.first_pause * 2.0 ** (failures - 1), self.longest_pause)
         return longest * (0.5 + random.random() / 2)  # noqa: S311 - not for secrets
-
-
-class Attempt:
-    """One of several attempts, for a loop."""
-
-    def __init__(self, patience: Patience, number: int) -> None:
-        self._patience, self._number = patience, number
-        self.last = number >= patience.attempts
-
-    def wait(self, asked: str | None = None) -> None:
-        """Pause before the next attempt."""
-        time.sleep(self._patience.pause(self._number, asked))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +57,7 @@ class Answer:
     """What a server answered; ``url`` is where it came from."""
 
     status: int
-    headers: Mapping[str, str]
+    headers: Headers
     body: bytes
     url: str
 
@@ -82,213 +72,291 @@ class Answer:
             texts = [f"{one.get('code', '')} {one.get('message', '')}".strip() for one in errors]
             if any(texts):
                 return f"status {self.status}: " + "; ".join(texts)
-        reason = http.client.responses.get(self.status, "")
-        return f"status {self.status} {reason}".strip()
+        return f"status {self.status} {_reason(self.status)}".strip()
 
 
-class _Body:
-    """A file on its way out; it tells how much went."""
+def _reason(status: int) -> str:
+    from http import HTTPStatus
 
-    def __init__(self, file: BinaryIO, sent: Callable[[int], None]) -> None:
-        self._file, self._sent = file, sent
+    return HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else ""
 
-    def read(self, count: int = -1) -> bytes:
-        data = self._file.read(count)
-        if data:
-            self._sent(len(data))
-        return data
+
+class Response:
+    """An answer whose body is still to be read. Use as a context manager."""
+
+    def __init__(self, wire: Wire, head: Head, url: str, give_back: Callable[[], None]) -> None:
+        self._wire = wire
+        self._give_back = give_back
+        self.status = head.status
+        self.headers = head.headers
+        self.url = url
+
+    def __enter__(self) -> Response:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Keep the connection if everything was read, else close it."""
+        if not (self._wire.ended and self._wire.keep):
+            self._wire.close()
+            self._wire.keep = False
+        self._give_back()
+
+    def readinto(self, view: memoryview) -> int:
+        """Some bytes of the body; 0 at its end. OSError if it breaks off."""
+        return self._wire.readinto(view)
+
+    def read(self, limit: int, seconds: float = 3600.0) -> bytes | None:
+        """The whole body; None if it is larger than ``limit``. It must come within ``seconds``."""
+        until = time.monotonic() + seconds
+        length = self.headers.get("content-length", "")
+        if length.isdecimal() and int(length) > limit:
+            return None if not self._wire.ended else b""
+        parts: list[bytes] = []
+        room = bytearray(min(limit + 1, 1 << 16))
+        total = 0
+        while count := self.readinto(memoryview(room)):
+            total += count
+            if total > limit:
+                return None
+            parts.append(bytes(room[:count]))
+            if time.monotonic() > until:
+                raise Stalled(f"an answer took more than {seconds:g} s")
+        return b"".join(parts)
 
 
 class Transport:
-    """Sends requests. Every thread has its own connections; :meth:`close` closes those of all."""
+    """Sends requests over kept connections; safe to use from many threads.
 
-    def __init__(self, patience: Patience) -> None:
-        self._patience = patience
-        self._local = threading.local()
-        self._all: list[http.client.HTTPConnection] = []
+    ``tell`` hears a sentence when a pause is long. :meth:`close` breaks off what is under way.
+    """
+
+    def __init__(self, patience: Patience, tell: Callable[[str], None] = lambda _: None) -> None:
+        self.patience = patience
+        self._tell = tell
+        self._idle: dict[tuple[str, str], list[Wire]] = {}
+        self._busy: set[Wire] = set()
         self._guard = threading.Lock()
-        self._closed = False
+        self._closing = threading.Event()
 
-    def attempts(self) -> Iterator[Attempt]:
-        """As many attempts as the patience allows; what calls ends the loop, the last time at the latest."""
-        for number in range(1, self._patience.attempts + 1):
-            yield Attempt(self._patience, number)
+    @property
+    def closed(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return self._closing.is_set()
 
     def close(self) -> None:
         """Close all connections; requests that are under way, in any thread, fail."""
         with self._guard:
-            self._closed = True
-            for connection in self._all:
-                if connection.sock is not None:
-                    with contextlib.suppress(OSError):
-                        connection.sock.shutdown(socket.SHUT_RDWR)
-                connection.close()
-            self._all.clear()
+            self._closing.set()
+            for wire in self._busy:
+                wire.abort()
+            for wires in self._idle.values():
+                for wire in wires:
+                    wire.close()
+            self._idle.clear()
 
-    def _connection(self, scheme: str, host: str) -> http.client.HTTPConnection:
-        known: dict[tuple[str, str], http.client.HTTPConnection] = self._local.__dict__.setdefault(
-            "known", {}
-        )
-        connection = known.get((scheme, host))
-        if connection is None:
-            connection = known[scheme, host] = _open(scheme, host, self._patience.connect)
-            with self._guard:
-                self._all.append(connection)
-        if connection.sock is None:
-            connection.connect()
-            if self._closed:  # meanwhile, by another thread
-                connection.close()
+    def wait(self, failures: int, asked: str | None = None, place: str = "") -> None:
+        """Pause before the next attempt; ``asked`` is a ``Retry-After`` header.
+
+        E602 if that is longer than the patience; E901 if the transfer is broken off meanwhile.
+        """
+        seconds = _retry_after(asked)
+        if seconds is None:
+            seconds = self.patience.pause(failures)
+        elif seconds > self.patience.longest_wait:
+            raise AfenvError("E602", f"it is busy and asks to come back in {seconds:.0f} s", place=place)
+        if seconds >= LONG:
+            self._tell(f"{place or 'the registry'} is busy: waiting {seconds:.0f} s")
+        if self._closing.wait(seconds):
+            raise AfenvError("E901", "the transfer was broken off")
+
+    # one attempt
+
+    def _take(self, scheme: str, netloc: str, fresh: bool) -> Wire:
+        with self._guard:
+            if self._closing.is_set():
                 raise ConnectionAbortedError
-            connected: socket.socket | None = connection.sock
-            if connected is not None:
-                connected.settimeout(self._patience.stall)
-        return connection
+            waiting = self._idle.get((scheme, netloc), [])
+            while waiting and not fresh:
+                wire = waiting.pop()
+                if wire.is_idle():
+                    self._busy.add(wire)
+                    return wire
+                wire.close()
+        from afenv_registry.connecting import connect
+
+        wire = connect(scheme, netloc, self.patience.connect, self.patience.stall)
+        with self._guard:
+            if self._closing.is_set():
+                wire.close()
+                raise ConnectionAbortedError
+            self._busy.add(wire)
+        return wire
+
+    def _give_back(self, key: tuple[str, str], wire: Wire) -> None:
+        with self._guard:
+            self._busy.discard(wire)
+            if not wire.keep or self._closing.is_set():
+                wire.close()
+            else:
+                self._idle.setdefault(key, []).append(wire)
 
     def _once(
         self,
         method: str,
         url: str,
-        headers: Mapping[str, str],
-        body: bytes | None,
-        file: tuple[BinaryIO, int, Callable[[int], None]] | None,
-    ) -> Answer:
+        headers: Headers,
+        body: bytes | Body | None,
+        sent: Callable[[int], None],
+        fresh: bool = False,
+    ) -> Response:
         parts = urlsplit(url)
-        connection = self._connection(parts.scheme, parts.netloc)
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        sent = {"User-Agent": f"afenv/{__version__}", **headers}
-        content: Any = body
-        if file is not None:
-            sent["Content-Length"] = str(file[1])
-            content = _Body(file[0], file[2])
-        elif body is None and method in ("POST", "PUT", "PATCH"):
-            sent["Content-Length"] = "0"
+        wire = self._take(parts.scheme, parts.netloc, fresh)
+        known = wire.used
+        count = [0]
+
+        def note(amount: int) -> None:
+            count[0] += amount
+            sent(amount)
+
         try:
-            try:
-                connection.request(method, target, body=content, headers=sent)
-            except (BrokenPipeError, ConnectionResetError):
-                # a server may answer, and close, before it has read everything
-                if file is None or connection.sock is None:
-                    raise
-            response = connection.getresponse()
-            data = response.read(ANSWER)
-        except BaseException:
-            connection.close()
+            wire.send(_request(method, url, headers, body), body, note)
+            head = wire.head(method, self._longest(method, body))
+        except BaseException as error:
+            wire.keep = False
+            self._give_back((parts.scheme, parts.netloc), wire)
+            if count[0]:
+                sent(-count[0])
+            early = isinstance(error, (Broken, BrokenPipeError, ConnectionResetError))
+            if known and not fresh and early and not isinstance(body, Body):
+                # a kept connection that the server had closed meanwhile
+                return self._once(method, url, headers, body, sent, fresh=True)
             raise
-        found = {name.lower(): value for name, value in response.getheaders()}
-        if response.will_close or not response.isclosed():
-            connection.close()
-        return Answer(response.status, found, data, url)
+        if count[0] and head.status >= 300:
+            sent(-count[0])
+        key = (parts.scheme, parts.netloc)
+        return Response(wire, head, url, lambda: self._give_back(key, wire))
+
+    def _longest(self, method: str, body: bytes | Body | None) -> float:
+        """How long the head of an answer may take."""
+        if isinstance(body, Body):
+            return self.patience.answer
+        return self.patience.stall if method in ("GET", "HEAD") else self.patience.document
+
+    def open(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Headers | None = None,
+        body: bytes | Body | None = None,
+        sent: Callable[[int], None] = lambda _: None,
+        authorization: Callable[[str], Headers] = lambda _: {},
+    ) -> Response:
+        """One attempt at a request; redirects are followed. Raises OSError, and E602 for bad redirects.
+
+        ``authorization`` gives the headers for a URL; it is asked again for each. ``sent`` hears of the
+        bytes that go out (negative: they have to go again).
+        """
+        for _ in range(REDIRECTS + 1):
+            response = self._once(method, url, {**(headers or {}), **authorization(url)}, body, sent)
+            location = response.headers.get("location")
+            asks = method in ("GET", "HEAD")
+            if response.status not in (MOVED if asks else (307, 308)) or not location:
+                return response
+            response.close()
+            following = urljoin(url, location)
+            scheme = urlsplit(following).scheme
+            if scheme not in ("http", "https") or (scheme == "http" and url.startswith("https:")):
+                raise AfenvError("E602", f"a redirect leads from https to {scheme}", place=bare(url))
+            url = following
+        raise AfenvError("E602", "redirects without end", place=bare(url))
 
     def send(
         self,
         method: str,
         url: str,
         *,
-        headers: Mapping[str, str] | None = None,
-        body: bytes | None = None,
-        file: Callable[[], tuple[BinaryIO, int]] | None = None,
+        headers: Headers | None = None,
+        body: bytes | Body | None = None,
         sent: Callable[[int], None] = lambda _: None,
-        authorization: Callable[[str], Mapping[str, str]] = lambda _: {},
+        authorization: Callable[[str], Headers] = lambda _: {},
         once: bool = False,
+        limit: int = ANSWER,
     ) -> Answer:
-        """Send a request and return the answer, whatever its status.
+        """Send a request and return the whole answer, whatever its status.
 
-        Attempts that fail on the way, or with a status that may pass, are repeated, unless ``once``.
-        ``file`` opens the
-        body anew for each attempt and gives its size in bytes; ``sent`` hears of the bytes that go out
-        (negative: they have to go again). ``authorization`` gives the headers for an URL. Redirects of
-        GET and HEAD are followed. E201 if the server was not reached.
+        Attempts that fail on the way, or with a status that may pass, are repeated, unless ``once``. E201
+        if the server was not reached, E602 if the answer is larger than ``limit`` bytes.
         """
-        for attempt in self.attempts():
+        failures = 0
+        while True:
+            failures += 1
+            final = once or failures >= self.patience.attempts
             asked: str | None = None
-            count = [0]
-
-            def note(amount: int, count: list[int] = count) -> None:
-                count[0] += amount
-                sent(amount)
-
-            final = once or attempt.last
             try:
-                answer = self._follow(method, url, headers or {}, body, file, note, authorization)
-            except (OSError, http.client.HTTPException) as error:
-                if self._closed:
-                    raise AfenvError("E901", "the transfer was broken off") from None
-                if count[0]:
-                    sent(-count[0])
-                if final or _is_final(error):
-                    raise AfenvError("E201", _explain(error), place=url.partition("?")[0]) from None
+                with self.open(
+                    method, url, headers=headers, body=body, sent=sent, authorization=authorization
+                ) as response:
+                    data = response.read(limit, self.patience.document)
+                    if data is None:
+                        raise AfenvError(
+                            "E602", f"its answer is larger than {limit >> 20} MiB", place=bare(url)
+                        )
+                    answer = Answer(response.status, response.headers, data, response.url)
+            except OSError as error:
+                if final or self.closed or is_final(error):
+                    raise self.failed(error, url) from None
             else:
-                if answer.status >= 400 and count[0]:
-                    sent(-count[0])
                 if answer.status not in TRY_AGAIN or final:
                     return answer
                 asked = answer.header("retry-after")
-            attempt.wait(asked)
-        raise AssertionError("the last attempt returns or raises")
+            self.wait(failures, asked, urlsplit(url).netloc)
 
-    def _follow(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        body: bytes | None,
-        file: Callable[[], tuple[BinaryIO, int]] | None,
-        sent: Callable[[int], None],
-        authorization: Callable[[str], Mapping[str, str]],
-    ) -> Answer:
-        for _ in range(REDIRECTS):
-            allowed = {**headers, **authorization(url)}
-            if file is None:
-                answer = self._once(method, url, allowed, body, None)
-            else:
-                opened, size = file()
-                with opened:
-                    answer = self._once(method, url, allowed, None, (opened, size, sent))
-            location = answer.header("location")
-            if (
-                answer.status not in (301, 302, 303, 307, 308)
-                or not location
-                or method not in ("GET", "HEAD")
-            ):
-                return answer
-            following = urljoin(url, location)
-            if urlsplit(url).scheme == "https" and urlsplit(following).scheme != "https":
-                return answer
-            url = following
-        return answer
+    def failed(self, error: OSError, url: str) -> AfenvError:
+        """What the user is told of a connection's failure."""
+        if self.closed:
+            return AfenvError("E901", "the transfer was broken off")
+        return AfenvError("E201", _explain(error), place=bare(url))
 
 
-def _open(scheme: str, host: str, timeout: float) -> http.client.HTTPConnection:
-    if scheme == "http":
-        return http.client.HTTPConnection(host, timeout=timeout, blocksize=BLOCK)
-    import ssl
+def _request(method: str, url: str, headers: Headers, body: bytes | Body | None) -> bytes:
+    parts = urlsplit(url)
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    lines = [f"{method} {target} HTTP/1.1", f"Host: {parts.netloc.rpartition('@')[2]}"]
+    lines += [f"User-Agent: afenv/{__version__}", "Accept-Encoding: identity"]
+    if isinstance(body, Body):
+        lines.append(f"Content-Length: {body.size}")
+    elif body is not None or method in ("POST", "PUT", "PATCH"):
+        lines.append(f"Content-Length: {len(body or b'')}")
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    text = "\r\n".join(lines)
+    if any(sign in text.replace("\r\n", "") for sign in "\r\n\0"):
+        raise AfenvError("E602", "a URL or a header holds a line's end", place=bare(url))
+    try:
+        return (text + "\r\n\r\n").encode("latin-1")
+    except UnicodeEncodeError:
+        raise AfenvError("E602", "a URL holds letters that must be quoted", place=bare(url)) from None
 
-    context = ssl.create_default_context()
-    proxy = _proxy(host)
-    if proxy is None:
-        return http.client.HTTPSConnection(host, timeout=timeout, blocksize=BLOCK, context=context)
-    login, _, address = proxy.rpartition("@")
-    connection = http.client.HTTPSConnection(address, timeout=timeout, blocksize=BLOCK, context=context)
-    encoded = base64.b64encode(unquote(login).encode()).decode("ascii")
-    headers = {"Proxy-Authorization": f"Basic {encoded}"} if login else {}
-    connection.set_tunnel(host if ":" in host else f"{host}:443", headers=headers)
-    return connection
 
-
-def _proxy(host: str) -> str | None:
-    """``[USER:PASSWORD@]HOST:PORT`` of the proxy for a host, if there is one."""
-    if not any(name in os.environ for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")):
+def _retry_after(text: str | None) -> float | None:
+    """The seconds that a ``Retry-After`` header (RFC 9110, 10.2.3) asks for; None if it says nothing."""
+    if not text:
         return None
-    from urllib.request import getproxies, proxy_bypass
+    if text.strip().isdecimal():
+        return float(text.strip()[:9])
+    import email.utils
 
-    proxies = getproxies()
-    proxy = proxies.get("https") or proxies.get("all")
-    if not proxy or proxy_bypass(host.rpartition(":")[0] or host):
-        return None
-    return urlsplit(proxy if "//" in proxy else f"http://{proxy}").netloc
+    with contextlib.suppress(ValueError, TypeError, OverflowError):
+        return max(email.utils.parsedate_to_datetime(text).timestamp() - time.time(), 0.0)
+    return None
 
 
-def _is_final(error: BaseException) -> bool:
+def is_final(error: BaseException) -> bool:
     """Whether trying again is useless: nobody listens, or the name or the certificate is not known."""
     if isinstance(error, ConnectionRefusedError):
         return True
@@ -300,8 +368,17 @@ def _is_final(error: BaseException) -> bool:
 def _explain(error: BaseException) -> str:
     if type(error).__name__ == "SSLCertVerificationError":
         return f"the server's certificate is not trusted: {getattr(error, 'verify_message', error)}"
+    if isinstance(error, (Broken, Stalled)):
+        return f"the server failed: {error}"
     if isinstance(error, TimeoutError):
         return "the server did not answer in time"
     if isinstance(error, OSError) and error.strerror:
         return f"the server could not be reached: {error.strerror}"
     return f"the server could not be reached: {error or type(error).__name__}"
+
+
+def iterate(response: Response, size: int) -> Iterator[memoryview]:
+    """The body piece by piece, in one buffer that is filled anew for each."""
+    room = memoryview(bytearray(size))
+    while count := response.readinto(room):
+        yield room[:count]

@@ -227,9 +227,9 @@ def test_an_interruption_ends_what_is_under_way(registry, image, store):
 
 def test_plain_http_is_not_spoken_with_others(image, store, registry, monkeypatch):
     """A name that is not this machine's is asked for by HTTPS, unless plain HTTP is asked for."""
-    from afenv_registry import reference
+    from afenv_registry import routes
 
-    monkeypatch.setattr(reference, "is_loopback", lambda host: False)
+    monkeypatch.setattr(routes, "is_loopback", lambda host: False)
     assert code(image, store, registry)[0] == "E201"
     assert not registry.requests
     monkeypatch.setenv("AFENV_PLAIN_HTTP", f"other.org {registry.host}")

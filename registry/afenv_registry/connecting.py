@@ -1,0 +1,71 @@
+"""Opening connections to registries: directly, or by way of the proxy that the environment names."""
+
+from __future__ import annotations
+
+import base64
+import os
+import socket
+from urllib.parse import unquote, urlsplit
+
+from afenv_registry.urls import split_host
+from afenv_registry.wire import Broken, Wire
+
+PROXIES = ("https_proxy", "HTTPS_PROXY", "http_proxy", "all_proxy", "ALL_PROXY")
+
+
+def connect(scheme: str, netloc: str, timeout: float, stall: float) -> Wire:
+    """A connection to the host (and port) of a URL; OSError if there is none."""
+    host, port = split_host(netloc, 443 if scheme == "https" else 80)
+    proxy = _proxy(scheme, host)
+    if proxy is None:
+        plain = socket.create_connection((host, port), timeout)
+    else:
+        plain = _tunnel(proxy, host, port, timeout)
+    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if scheme != "https":
+        return Wire(plain, stall)
+    from afenv_registry.tls import make_context
+
+    try:
+        return Wire(make_context(netloc).wrap_socket(plain, server_hostname=host), stall)
+    except BaseException:
+        plain.close()
+        raise
+
+
+def _tunnel(proxy: str, host: str, port: int, timeout: float) -> socket.socket:
+    """A connection through a proxy (RFC 9110, 9.3.6)."""
+    login, _, address = proxy.rpartition("@")
+    plain = socket.create_connection(split_host(address, 3128), timeout)
+    try:
+        name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        text = f"CONNECT {name} HTTP/1.1\r\nHost: {name}\r\n"
+        if login:
+            encoded = base64.b64encode(unquote(login).encode()).decode("ascii")
+            text += f"Proxy-Authorization: Basic {encoded}\r\n"
+        wire = Wire(plain, timeout)
+        wire.send(f"{text}\r\n".encode("latin-1"), None, lambda _: None)
+        head = wire.head("HEAD", timeout)
+        if head.status != 200:
+            raise Broken(f"the proxy answers {head.status}")
+    except BaseException:
+        plain.close()
+        raise
+    return plain
+
+
+def _proxy(scheme: str, host: str) -> str | None:
+    """``[USER:PASSWORD@]HOST:PORT`` of the proxy for a host, if there is one."""
+    if not any(name in os.environ for name in PROXIES):
+        return None
+    from urllib.request import getproxies, proxy_bypass
+
+    proxies = getproxies()
+    proxy = proxies.get(scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(host):
+        return None
+    from afenv_registry.reference import is_loopback
+
+    if is_loopback(host):
+        return None
+    return urlsplit(proxy if "//" in proxy else f"http://{proxy}").netloc

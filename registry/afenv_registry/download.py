@@ -1,0 +1,152 @@
+"""Bringing one blob into the content store: one pass of hashing, resumed after a cut, from several places."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from afenv.digest import check_form
+from afenv.errors import AfenvError
+from afenv.progress import Progress
+from afenv.store.content import ContentStore
+from afenv.store.partial import Partial, Stopped, hold_partial
+from afenv_registry.session import Session
+from afenv_registry.transport import TRY_AGAIN, Answer, Response, is_final, iterate
+
+ROOM = 1 << 20  # bytes that are received, hashed and written at once
+GAIN = 1 << 16  # bytes; an attempt that brought as many was not in vain
+_RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)\Z")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """A blob, as the downloads of the content store know files."""
+
+    digest: str
+    size: int
+
+
+class _Again(Exception):
+    """The attempt failed in a way that may pass; ``answer`` is what the registry said, if it did."""
+
+    def __init__(self, error: AfenvError, answer: Answer | None = None) -> None:
+        super().__init__(error)
+        self.error = error
+        self.answer = answer
+
+
+def fetch(
+    sessions: Sequence[Session],
+    digest: str,
+    size: int,
+    store: ContentStore,
+    progress: Progress,
+    stop: threading.Event,
+) -> None:
+    """Bring a blob into the store from the first place that gives exactly its bytes.
+
+    It is trusted after the store's next ``sync``. What came before a failure is kept for the next attempt,
+    of this process or another. E301 and E302 if what comes is not what was asked for (nothing is kept),
+    E604 if no place has it, E601, E602, E201, E402, E403; ``Stopped`` if ``stop`` is set.
+    """
+    wanted = Wanted(digest=check_form(digest), size=size)
+    with hold_partial(store, wanted, progress, stop) as part:
+        if store.trusted(digest, size):  # another process was faster
+            part.drop()
+            progress.advance(size - part.size)
+            return
+        problems: list[AfenvError] = []
+        for session in sessions:
+            try:
+                _persist(session, part, stop)
+                store.adopt(part.path, digest, size)
+                return
+            except AfenvError as error:
+                if error.code == "E402":  # what it holds is what the disk lacks
+                    part.drop()
+                if error.code in ("E402", "E403", "E901"):
+                    raise
+                if error.code in ("E301", "E302"):
+                    part.restart()
+                problems.append(error)
+        raise AfenvError.many([problem for error in problems for problem in error.problems])
+
+
+def _persist(session: Session, part: Partial, stop: threading.Event) -> None:
+    failures, highest = 0, part.highest
+    patience = session.transport.patience
+    while True:
+        try:
+            return _attempt(session, part, stop)
+        except _Again as again:
+            if part.highest >= highest + GAIN:
+                failures, highest = 0, part.highest
+            failures += 1
+            if failures >= patience.attempts:
+                raise again.error from None
+            asked = again.answer.header("retry-after") if again.answer else None
+        if stop.is_set():
+            raise Stopped
+        session.transport.wait(failures, asked, session.endpoint.host)
+
+
+def _attempt(session: Session, part: Partial, stop: threading.Event) -> None:
+    size, resumed = part.file.size, part.size
+    if resumed > size:
+        part.restart()
+        resumed = 0
+    if resumed < size or size == 0:
+        where = f"blobs/{part.file.digest}"
+        try:
+            with session.stream(where, {"Range": f"bytes={resumed}-"} if resumed else {}) as response:
+                _accept(session, part, response)
+                for data in iterate(response, min(ROOM, max(size, 1))):
+                    if stop.is_set():
+                        raise Stopped
+                    if part.size + len(data) > size:
+                        raise _bad(session, "E302", f"{part.file.digest} has {size} bytes, and it sends more")
+                    part.write(data)
+        except OSError as error:
+            failed = session.transport.failed(error, session.url(where))
+            if session.transport.closed or is_final(error):
+                raise failed from None
+            raise _Again(failed) from None
+    if part.size < size:  # an end without an announced length may be a cut
+        found = f"{part.file.digest} has {size} bytes, and it sends {part.size}"
+        raise _Again(_bad(session, "E302", found))
+    if (found := part.digest()) != part.file.digest:
+        part.restart()
+        wrong = _bad(session, "E301", f"for {part.file.digest} it sends {found}")
+        if resumed:  # it may be the part from before that was wrong
+            raise _Again(wrong)
+        raise wrong
+
+
+def _accept(session: Session, part: Partial, response: Response) -> None:
+    """Let the answer's body follow, from the byte at which the part ends."""
+    if response.status == 200:
+        if part.size:
+            part.restart()
+        return
+    if response.status == 206 and part.size:
+        found = _RANGE.match(response.headers.get("content-range", ""))
+        if found and int(found[1]) == part.size and found[2] in ("*", str(part.file.size)):
+            return
+        part.restart()
+        raise _Again(_bad(session, "E602", "it sends another part than was asked for"))
+    answer = Answer(response.status, response.headers, response.read(1 << 16) or b"", response.url)
+    if response.status == 404:
+        raise _bad(session, "E604", f"there is no blob {part.file.digest}")
+    error = session.refused(answer, f"it does not give {part.file.digest}")
+    if part.size and response.status not in (401, 403, *TRY_AGAIN):  # such as 416: no parts from here
+        part.restart()
+        raise _Again(error)
+    if response.status in TRY_AGAIN:
+        raise _Again(error, answer)
+    raise error
+
+
+def _bad(session: Session, code: str, text: str) -> AfenvError:
+    return AfenvError(code, text, place=str(session))

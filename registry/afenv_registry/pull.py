@@ -1,0 +1,77 @@
+"""Bringing images into the content store: only what is missing travels."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from afenv.errors import AfenvError
+from afenv.oci.model import Image
+from afenv.oci.registries import RemoteImage, RemoteManifest
+from afenv.progress import Progress
+from afenv.store.content import ContentStore
+from afenv_registry.download import fetch
+from afenv_registry.parallel import for_each
+from afenv_registry.resolve import descriptors, parse_config
+
+if TYPE_CHECKING:
+    from afenv_registry.repository import Repository
+
+
+def pull_blobs(
+    repository: Repository,
+    blobs: Iterable[tuple[str, int]],
+    store: ContentStore,
+    progress: Progress,
+    connections: int,
+) -> None:
+    """Bring blobs (digest, size) into the store, those that it lacks; they are trusted there afterwards."""
+    wanted = dict(blobs)
+    missing = [(digest, size) for digest, size in wanted.items() if not store.trusted(digest, size)]
+    if not missing:
+        return
+    progress.total += sum(size for _, size in missing)
+    missing.sort(key=lambda blob: -blob[1])  # the largest first, so that the end is even
+    stop = threading.Event()
+
+    def abort() -> None:
+        stop.set()
+        repository.transport.close()
+
+    def one(blob: tuple[str, int]) -> None:
+        fetch(repository.sessions, *blob, store, progress, stop)
+
+    with store.in_use():
+        try:
+            for_each(missing, one, threads=connections, name="pull", abort=abort)
+        finally:
+            store.sync()
+
+
+def pull_image(
+    repository: Repository, remote: RemoteImage, store: ContentStore, progress: Progress, connections: int
+) -> Image:
+    """Bring the layers of a resolved image, its config and manifest into the store."""
+    from afenv.oci.read import image_from
+
+    parse_config(remote)
+    place = str(repository.reference)
+    try:
+        image = image_from(
+            remote.config, remote.manifest, f"{repository.name}:{repository.reference.tag}", place
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise AfenvError("E510", f"this is not an image: {error}", place=place) from None
+    layers = descriptors(_as_manifest(remote), "layers")
+    pull_blobs(repository, ((one["digest"], one["size"]) for one in layers), store, progress, connections)
+    store.put(remote.config)
+    store.put(remote.manifest)
+    if remote.index is not None:
+        store.put(remote.index.content)
+    return image
+
+
+def _as_manifest(remote: RemoteImage) -> RemoteManifest:
+
+    return RemoteManifest(content=remote.manifest, media_type=remote.media_type)
