@@ -23,8 +23,8 @@ def asked(monkeypatch):
     seen = []
     once = Transport._once
 
-    def spy(self, method, url, *rest):
-        answer = once(self, method, url, *rest)
+    def spy(self, method, url, *rest, **more):
+        answer = once(self, method, url, *rest, **more)
         seen.append((method, url.partition("/v2/")[2], answer.status))
         return answer
 
