@@ -8,7 +8,6 @@ empty. Listings serve comparisons and people; an image does not depend on them.
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
@@ -68,4 +67,6 @@ def write_listing(store: ContentStore, entries: Iterable[ListingEntry]) -> str:
 
 def read_listing(store: ContentStore, digest: str) -> Iterator[ListingEntry]:
     """The entries of a stored listing, sorted by path; E305 if it is missing or damaged."""
+    import gzip
+
     yield from decode(gzip.decompress(store.read(digest)))

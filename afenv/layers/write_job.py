@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,6 +20,8 @@ from afenv.settings import Settings
 from afenv.store.content import BlobWriter, ContentStore
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from afenv.layers.bytecode import Compiler
     from afenv.layers.conda_open import OpenConda
     from afenv.layers.conda_python import CondaPython
@@ -65,6 +66,13 @@ def write_missing(planned: Sequence[PlannedLayer], job: Job, done: Callable[[int
 
     On an error, the others stop soon, and what is unfinished is dropped.
     """
+    if all(one.kind == "code" for one in planned):  # small, so that threads would not pay
+        with Progress("Writing layers", 0, quiet=job.quiet) as progress:
+            for number, one in enumerate(planned):
+                done(number, _write(one, job, {}, None, progress))
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
     paths = _fetch(planned, job)
     compiler = _compiler(job) if job.interpreter else None
     order = sorted(
@@ -103,6 +111,8 @@ def _collect(
     done: Callable[[int, Layer], object],
 ) -> None:
     """Take the layers that are finished, until none of these kinds is waited for."""
+    from concurrent.futures import FIRST_COMPLETED, wait
+
     while any(planned[number].kind in kinds for number in waiting.values()):
         finished, _ = wait(waiting, return_when=FIRST_COMPLETED)
         for future in sorted(finished, key=lambda future: waiting[future]):

@@ -184,12 +184,14 @@ class ContentStore:
         """Wait until every blob of this store that was committed without waiting is on the disk."""
         with self._pending_lock:
             pending = dict(self._pending)
-        if not pending:
-            return
-        from concurrent.futures import ThreadPoolExecutor
+        if len(pending) <= 2:  # as after a change of the code
+            for digest, identity in pending.items():
+                self._sync_one(digest, identity)
+        else:
+            from concurrent.futures import ThreadPoolExecutor
 
-        with ThreadPoolExecutor(8) as pool:
-            list(pool.map(self._sync_one, pending, pending.values()))
+            with ThreadPoolExecutor(8) as pool:
+                list(pool.map(self._sync_one, pending, pending.values()))
         with self._pending_lock:
             for digest, identity in pending.items():
                 if self._pending.get(digest) == identity:

@@ -13,10 +13,9 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from afenv import canonical
@@ -43,8 +42,7 @@ DOWN = 30.0  # seconds for which a host that was not reached is not asked again
 GRAVITY = ("E301", "E302", "E202", "E201", "E103")  # of several sources' failures, the first one counts
 
 
-@dataclass(frozen=True, slots=True)
-class _Cached:
+class _Cached(NamedTuple):
     """What the store knows of a document: its bytes, the source, and what to revalidate it with."""
 
     content: bytes
