@@ -11,7 +11,7 @@ from typing import Any
 
 import afenv
 from afenv import canonical
-from afenv.attest.purl import code_purl, conda_purl, deb_purl, git_location, wheel_purl
+from afenv.attest.purl import base_purl, code_purl, conda_purl, deb_purl, git_location, wheel_purl
 from afenv.attest.spdx import code_name
 from afenv.digest import hex_of
 from afenv.documents.lock import Lock, LockedEnvironment, LockedFile
@@ -108,6 +108,14 @@ def _dependencies(lock: Lock, environment: LockedEnvironment) -> Iterator[dict[s
         name = code_name(lock, code)
         uri = git_location(code) or code_purl(code, name) or code.swhid
         yield {"name": name, "uri": uri, "digest": digest, "annotations": notes}
+    if environment.base:
+        base = environment.base
+        yield {
+            "name": base.reference,
+            "uri": base_purl(base),
+            "digest": {"sha256": hex_of(base.digest)},
+            "annotations": {"index": base.index} if base.index else {},
+        }
     for index in environment.indexes:
         notes = {"signedBy": index.signed_by, "date": index.date}
         yield {"uri": index.url, "digest": {"sha256": index.sha256}, "annotations": notes}

@@ -1,11 +1,11 @@
-"""Package URLs (purl-spec; types ``deb``, ``pypi``, ``conda``, ``github``, ``gitlab``, ``generic``)."""
+"""Package URLs (purl-spec), of the types deb, pypi, conda, oci, github, gitlab and generic."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from urllib.parse import quote, urlsplit
 
-from afenv.documents.lock import LockedCode, LockedConda, LockedDeb, LockedWheel
+from afenv.documents.lock import LockedBase, LockedCode, LockedConda, LockedDeb, LockedWheel
 
 
 def _purl(kind: str, namespace: str, name: str, version: str, qualifiers: Mapping[str, str]) -> str:
@@ -38,6 +38,21 @@ def conda_purl(package: LockedConda) -> str:
         package.version,
         {"build": package.build, "channel": channel, "subdir": package.subdir, "type": kind},
     )
+
+
+def base_purl(base: LockedBase) -> str:
+    """The purl of a base image."""
+    repository, tag = split_image(base.reference)
+    return _purl(
+        "oci", "", repository.rsplit("/", 1)[-1], base.digest, {"repository_url": repository, "tag": tag}
+    )
+
+
+def split_image(reference: str) -> tuple[str, str]:
+    """``HOST/NAME`` and the tag, which may be empty, of an image reference."""
+    name = reference.partition("@")[0]
+    repository, colon, tag = name.rpartition(":")
+    return (repository, tag) if colon and "/" not in tag else (name, "")
 
 
 def code_purl(code: LockedCode, name: str) -> str | None:

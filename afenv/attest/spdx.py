@@ -14,13 +14,22 @@ from typing import Any
 import afenv
 from afenv import canonical
 from afenv.attest.licenses import NOASSERTION, all_references, expression, from_record
-from afenv.attest.purl import code_purl, conda_purl, deb_purl, git_location, wheel_purl
+from afenv.attest.purl import (
+    base_purl,
+    code_purl,
+    conda_purl,
+    deb_purl,
+    git_location,
+    split_image,
+    wheel_purl,
+)
 from afenv.digest import hex_of
-from afenv.documents.lock import Lock, LockedCode, LockedEnvironment, LockedFile
+from afenv.documents.lock import Lock, LockedBase, LockedCode, LockedEnvironment, LockedFile
 
 MEDIA_TYPE = "application/spdx+json"
 DOCUMENT = "SPDXRef-DOCUMENT"
 IMAGE = "SPDXRef-Image"
+BASE = "SPDXRef-BaseImage"
 
 
 def namespace(image_id: str) -> str:
@@ -75,6 +84,8 @@ def sbom(
 def _packages(
     lock: Lock, environment: LockedEnvironment, licenses: Mapping[str, str]
 ) -> Iterator[dict[str, Any]]:
+    if environment.base:
+        yield _base_package(environment.base)
     for deb in environment.debs:
         yield _file_package(
             _identity("deb", deb.name, deb.file),
@@ -151,6 +162,20 @@ def _file_package(
         checksums=[{"algorithm": "SHA256", "checksumValue": file.sha256}],
         externalRefs=[_reference("purl", purl)],
         **more,
+    )
+
+
+def _base_package(base: LockedBase) -> dict[str, Any]:
+    repository, tag = split_image(base.reference)
+    return _package(
+        BASE,
+        repository.rsplit("/", 1)[-1],
+        tag or base.digest,
+        checksums=[{"algorithm": "SHA256", "checksumValue": hex_of(base.digest)}],
+        externalRefs=[_reference("purl", base_purl(base))],
+        primaryPackagePurpose="CONTAINER",
+        comment="A base image: its layers are the lowest. The packages in it are not listed one by one. "
+        "The checksum is that of its image manifest.",
     )
 
 
