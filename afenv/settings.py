@@ -9,9 +9,12 @@ They come from the environment; nothing here changes a byte of a lock or an imag
 ``AFENV_JOBS``              how many layers are written at once; default: the processors at hand
 ``AFENV_PYPI_UPLOAD_TIMES`` ``ignore``: accept an index that does not say when files were uploaded
 ``SOURCE_DATE_EPOCH``       seconds since 1970: the time of the code layer and of the image
-``AFENV_RUNTIME``           ``docker`` or ``podman``: what runs images; default: the first that works
-``AFENV_DOCKER``            the command that starts Docker; default ``docker``
+``AFENV_RUNTIME``           what runs images: one or several, in order, of ``docker,podman,apptainer,userns``
+``AFENV_DOCKER``            the command that starts Docker, such as ``/usr/bin/docker --context lab``
 ``AFENV_PODMAN``            the command that starts Podman, such as ``podman --runtime runc``
+``AFENV_APPTAINER``         the command that starts Apptainer; default ``apptainer``, else ``singularity``
+``AFENV_APPTAINER_IMAGE``   ``sif`` or ``sandbox``: what Apptainer runs; default: a SIF where that works
+``AFENV_BWRAP``             the command that starts bubblewrap; default ``bwrap``
 ``AFENV_PLAIN_HTTP``        registries without encryption: ``HOST:PORT`` separated by spaces
 ========================== =====================================================================
 """

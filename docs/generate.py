@@ -231,10 +231,9 @@ def _option_rows(parser: argparse.ArgumentParser) -> Iterator[str]:
 
 
 def cli_page() -> str:
-    """``docs/reference/cli.md``, from the parser and from the docstrings that name the variables."""
+    """``docs/reference/cli.md``, from the parser and from the docstring that names the variables."""
     from afenv import settings
     from afenv.cli.parser import EPILOG, build_parser
-    from afenv.run import engines
 
     parser = build_parser()
     (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
@@ -254,7 +253,7 @@ def cli_page() -> str:
         rows = [row for row in _option_rows(command) if row not in common]
         lines += ["| argument or option | |\n|---|---|", *rows, ""] if rows else []
     lines += ["## Environment variables\n", "| variable | |\n|---|---|"]
-    lines += [*_variables(settings.__doc__ or ""), *_variables(engines.__doc__ or "")]
+    lines += _variables(settings.__doc__ or "")
     return "\n".join(lines) + "\n"
 
 

@@ -98,14 +98,24 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
     sub = command(
         "run", "run a command in an environment", "The host's folder is the working directory there too."
     )
-    _environment(sub)
-    sub.add_argument("--runtime", choices=("docker", "podman"), help="default: the first one that works")
-    sub.add_argument("--dry-run", action="store_true", help="print the runtime's own command line")
-    _locked(sub)
-    _allow_dirty(sub)
+    _running(sub)
+    group = sub.add_argument_group("batch systems")
+    group.add_argument(
+        "--batch", choices=("htcondor", "slurm"), help="write a submit file for the command; run nothing"
+    )
+    group.add_argument("-o", "--output", type=Path, metavar="FILE", help="where (default: standard output)")
+    group.add_argument("--cpus", type=int, metavar="N", help="processors of the job")
+    group.add_argument("--memory", metavar="SIZE", help="memory of the job, such as 4G or 500M")
+    group.add_argument("--gpus", type=int, metavar="N", help="GPUs of the job")
+    group.add_argument("--time", metavar="TIME", help="longest time of the job: MINUTES or [DAYS-]HH:MM:SS")
     sub.add_argument(
         "arguments", nargs="*", metavar="CMD", help="the command (default: the image's own), after --"
     )
+
+    sub = command(
+        "shell", "start a shell in an environment", "The host's folder is the working directory there too."
+    )
+    _running(sub)
 
     sub = command("inspect", "show an image")
     sub.add_argument("image", type=Path, help="an OCI layout (folder or tar archive)")
@@ -173,6 +183,40 @@ def _common(parser: argparse.ArgumentParser, *, top: bool) -> None:
 
 def _environment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-e", "--environment", metavar="ENV", help="which environment")
+
+
+def _running(parser: argparse.ArgumentParser) -> None:
+    """What ``run`` and ``shell`` have in common."""
+    _environment(parser)
+    parser.add_argument(
+        "--runtime",
+        metavar="NAME[,NAME…]",
+        help="docker, podman, apptainer, userns; default: AFENV_RUNTIME, else the first one that works",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the runtime's own command line")
+    parser.add_argument(
+        "--bind",
+        action="append",
+        default=[],
+        metavar="SRC[:DST[:ro]]",
+        help="show a folder or file of the host at DST, read-only on request (may be repeated)",
+    )
+    parser.add_argument(
+        "--env",
+        action="append",
+        default=[],
+        metavar="NAME[=VALUE]",
+        help="set a variable, to the value that it has here if none is given (may be repeated)",
+    )
+    parser.add_argument(
+        "--live", action="store_true", help="put the checkout in the place of the image's code"
+    )
+    parser.add_argument("--no-network", action="store_true", help="run without any network")
+    parser.add_argument(
+        "--no-gpu", action="store_true", help="show no GPU, even if the manifest asks for one"
+    )
+    _locked(parser)
+    _allow_dirty(parser)
 
 
 def _locked(parser: argparse.ArgumentParser) -> None:

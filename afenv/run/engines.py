@@ -1,11 +1,4 @@
-"""Container engines of this host: which are there, and how they are called.
-
-====================  ================================================================================
-``AFENV_RUNTIME``     ``docker`` or ``podman``: the engine to use; default: the first one that works
-``AFENV_DOCKER``      the command that starts Docker, such as ``/usr/bin/docker --context lab``
-``AFENV_PODMAN``      the command that starts Podman, such as ``podman --runtime runc``
-====================  ================================================================================
-"""
+"""Docker and Podman on this host: which are there, and how they are called."""
 
 from __future__ import annotations
 
@@ -19,7 +12,6 @@ from typing import Literal
 
 from afenv.errors import AfenvError
 
-NAMES = ("docker", "podman")
 PATIENCE = 20.0  # seconds that an engine may take to say that it is there
 
 
@@ -109,26 +101,3 @@ def _ask(name: str, command: tuple[str, ...]) -> str:
     if result.returncode != 0 or not result.stdout.split():
         raise AfenvError("E502", f"{name} does not work: {words(result)}")
     return result.stdout
-
-
-def find_runtime(name: str | None = None) -> Engine:
-    """The engine asked for (by ``name``, else by ``AFENV_RUNTIME``), else the first one that works.
-
-    E030 for a name that is not known; for the engine asked for E501 if it is not there and E502 if it
-    does not work; E501 if none works, with the reasons.
-    """
-    chosen = name or os.environ.get("AFENV_RUNTIME") or None
-    finders = {"docker": docker, "podman": podman}
-    if chosen is not None:
-        if chosen not in finders:
-            raise AfenvError("E030", f"{chosen!r} is not a runtime; there are: {', '.join(NAMES)}")
-        return finders[chosen]()
-    reasons = []
-    for candidate in NAMES:
-        try:
-            return finders[candidate]()
-        except AfenvError as error:
-            if error.code not in ("E501", "E502"):
-                raise
-            reasons.append(error.problems[0].message)
-    raise AfenvError("E501", "; ".join(reasons))

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
 from typing import Any
 
@@ -32,12 +32,23 @@ def _handlers(handle: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
             signal.signal(number, old)
 
 
-def supervise(command: Sequence[str], *, kill: Callable[[], None], grace: float = GRACE) -> int:
+def supervise(
+    command: Sequence[str],
+    *,
+    kill: Callable[[], None] | None = None,
+    send: Callable[[int], bool] | None = None,
+    grace: float = GRACE,
+    variables: Mapping[str, str] | None = None,
+    pass_fds: Sequence[int] = (),
+    umask: int = -1,
+) -> int:
     """Run ``command`` on our own standard streams until it ends; its exit status, or 128 + the signal.
 
     Signals that reach this process are passed on, unless the terminal has sent them to the child
-    already. If the child still runs ``grace`` seconds after a signal that asks it to end, ``kill`` is
-    called. Must be called in the main thread. E502 if the command cannot be started.
+    already: by ``send``, if it is given and returns true, else to the child itself. If the child still
+    runs ``grace`` seconds after a signal that asks it to end, ``kill`` is called, or the child killed.
+    ``variables`` are the child's whole environment. Must be called in the main thread. E502 if the command
+    cannot be started.
     """
     terminal = os.isatty(0)
     timers: list[threading.Timer] = []
@@ -49,17 +60,17 @@ def supervise(command: Sequence[str], *, kill: Callable[[], None], grace: float 
         if child is None:
             waiting.append(number)
             return
-        if not (terminal and name in FROM_TERMINAL):
+        if not (terminal and name in FROM_TERMINAL) and not (send is not None and send(number)):
             child.send_signal(number)
         if name in ENDING:
-            timer = threading.Timer(grace, kill)
+            timer = threading.Timer(grace, kill or child.kill)
             timer.daemon = True
             timer.start()
             timers.append(timer)
 
     with _handlers(handle):
         try:
-            child = subprocess.Popen(command)
+            child = subprocess.Popen(command, env=variables, pass_fds=pass_fds, umask=umask)
         except OSError as error:
             raise AfenvError(
                 "E502", f"{command[0]} cannot be started: {error.strerror}", place=command[0]

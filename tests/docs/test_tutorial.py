@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from afenv.errors import AfenvError
-from afenv.run.engines import find_runtime
+from afenv.run.choose import find_runtime
 
 TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial.md"
 BLOCK = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)

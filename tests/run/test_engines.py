@@ -6,7 +6,7 @@ import pytest
 
 from afenv.errors import AfenvError
 from afenv.run import engines
-from afenv.run.engines import find_runtime
+from afenv.run.choose import find_runtime
 
 DOCKER = 'echo "20.10 [name=seccomp]"'
 

@@ -1,0 +1,94 @@
+"""Which runtime runs an image: by what the host has and in which order they are wanted.
+
+The order comes from the command line (``--runtime``), else from ``AFENV_RUNTIME``, else it is
+:data:`ORDER`; each is one name or several, separated by commas. The choice itself is a pure function, so
+that a facility's profile can give the order as well.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from afenv.errors import AfenvError
+
+if TYPE_CHECKING:
+    from afenv.run.apptainer import Apptainer
+    from afenv.run.engines import Engine
+    from afenv.run.userns import UserNamespace
+
+    Runtime = Engine | Apptainer | UserNamespace
+
+ORDER = ("docker", "podman", "apptainer", "userns")
+_MODULES = {
+    "docker": "afenv.run.oci_engine",
+    "podman": "afenv.run.oci_engine",
+    "apptainer": "afenv.run.apptainer",
+    "userns": "afenv.run.userns",
+}
+
+
+def choose(found: Mapping[str, Runtime | AfenvError], preference: Sequence[str]) -> Runtime:
+    """The first runtime in the order of ``preference`` that is found; pure.
+
+    ``found`` says of each name what is there, or why it cannot be used. If one alone is wanted, that
+    reason is raised; else E501 with all of them.
+    """
+    reasons = []
+    for name in preference:
+        runtime = found[name]
+        if not isinstance(runtime, AfenvError):
+            return runtime
+        if len(preference) == 1 or runtime.code not in ("E501", "E502"):
+            raise runtime
+        reasons.append(runtime.problems[0].message)
+    from afenv.run.remedies import host_remedy
+
+    raise AfenvError("E501", "; ".join(reasons), remedy=host_remedy())
+
+
+class Host(Mapping[str, "Runtime | AfenvError"]):
+    """The runtimes of this host; each is looked for when it is asked for."""
+
+    def __getitem__(self, name: str) -> Runtime | AfenvError:
+        """What there is of that name, or why it cannot be used."""
+        try:
+            if name in ("docker", "podman"):
+                from afenv.run import engines
+
+                return engines.docker() if name == "docker" else engines.podman()
+            runtime: Runtime = import_module(_MODULES[name]).find()
+            return runtime
+        except AfenvError as error:
+            return error
+
+    def __iter__(self) -> Iterator[str]:
+        """The names of all runtimes, in their usual order."""
+        return iter(ORDER)
+
+    def __len__(self) -> int:
+        """How many names there are."""
+        return len(ORDER)
+
+
+def preference(given: str | None = None) -> tuple[str, ...]:
+    """The order that is asked for: by ``given``, else by ``AFENV_RUNTIME``, else the usual one. E030."""
+    text = given or os.environ.get("AFENV_RUNTIME") or ""
+    names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip())) or ORDER
+    for name in names:
+        if name not in _MODULES:
+            raise AfenvError("E030", f"{name!r} is not a runtime; there are: {', '.join(ORDER)}")
+    return names
+
+
+def find_runtime(name: str | None = None) -> Runtime:
+    """The runtime asked for, else the first one that works; see :func:`choose` and :func:`preference`."""
+    return choose(Host(), preference(name))
+
+
+def module_of(runtime: Runtime) -> ModuleType:
+    """The module that runs images with it: ``prepare``, ``launch`` and ``run``."""
+    return import_module(_MODULES[runtime.name])
