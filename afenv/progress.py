@@ -57,6 +57,14 @@ class Progress:
                 self._shown = now
                 self._show()
 
+    def note(self, text: str) -> None:
+        """Say something about the task, such as why nothing moves, on a line of its own."""
+        if self._quiet:
+            return
+        with self._lock:
+            self._stream.write(f"\r\x1b[K{text}\n" if self._bar else f"{text}\n")
+            self._stream.flush()
+
     def _amount(self, value: int) -> str:
         return human_size(value) if self.unit == "B" else f"{value}"
 

@@ -132,6 +132,7 @@ class Authorization:
         if parts.scheme == "http" and not is_loopback(parts.netloc) and credentials is not None:
             raise self._denied(f"its token server {realm} is not encrypted")
         if credentials is not None and credentials.token:
+            self._expires = float("inf")
             return credentials.token
         answer = self._ask(realm, parameters, credentials)
         if answer.status != 200:

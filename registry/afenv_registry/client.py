@@ -52,7 +52,7 @@ class RegistryClient:
         E603 for a bad reference, E601 without access, E602 for an answer that is an error, E201 if the
         registry cannot be reached, E301 if it names another digest.
         """
-        target = parse_reference(reference)
+        target = parse_reference(reference, need_host=True)
         if target.digest is not None and target.digest != image.manifest_digest:
             raise AfenvError("E603", f"the image's manifest is {image.manifest_digest}", place=reference)
         from afenv_registry.push import ImagePush
@@ -98,14 +98,15 @@ class RegistryClient:
         self, reference: str, *, actions: str = "pull,push", quiet: bool = False
     ) -> Iterator[Repository]:
         """The repository that the reference names, with its connections, until the block ends."""
-        with self._connected(parse_reference(reference), actions, None) as repository:
+        place = parse_reference(reference, need_host="push" in actions)
+        with self._connected(place, actions, None) as repository:
             yield repository
 
     @contextlib.contextmanager
     def _connected(
         self, reference: Reference, actions: str, progress: Progress | None
     ) -> Iterator[Repository]:
-        transport = Transport(self._patience)
+        transport = Transport(self._patience, progress.note if progress else lambda _: None)
         try:
             own = Session(transport, origin(reference, plain_http=self._plain_http), actions)
             others = [Session(transport, mirror, "pull") for mirror in mirrors(reference)]

@@ -1,7 +1,12 @@
-"""Credentials that other tools have saved: Docker's ``config.json``, Podman's and skopeo's ``auth.json``.
+"""Credentials: from the environment, and those that other tools have saved.
 
-The formats are those of docker's config file and of containers-auth.json(5). The first file that knows
-the registry decides.
+The environment is for CI: ``AFENV_REGISTRY_USER`` and ``AFENV_REGISTRY_PASSWORD`` (or, for a token that is
+sent as it is, ``AFENV_REGISTRY_TOKEN``), for the registry that ``AFENV_REGISTRY_HOST`` names; or the same
+with the registry in the name, such as ``AFENV_REGISTRY_USER_GHCR_IO``.
+
+Files: Docker's and ORAS's ``config.json``, Podman's and skopeo's ``auth.json``, Apptainer's
+``docker-config.json``. The formats are those of docker's config file and of containers-auth.json(5). The
+first that knows the registry decides.
 """
 
 from __future__ import annotations
@@ -10,6 +15,7 @@ import base64
 import binascii
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +54,8 @@ def credential_files() -> Iterator[Path]:
     yield Path(configuration).expanduser() / "containers" / "auth.json"
     docker = environment.get("DOCKER_CONFIG") or "~/.docker"
     yield Path(docker).expanduser() / "config.json"
+    apptainer = environment.get("APPTAINER_CONFIGDIR") or "~/.apptainer"
+    yield Path(apptainer).expanduser() / "docker-config.json"
 
 
 def _keys(host: str, repository: str) -> list[str]:
@@ -79,6 +87,8 @@ def _from_entry(entry: Any, file: Path, key: str) -> Credentials | None:
 def _from_helper(helper: str, key: str) -> Credentials | None:
     import subprocess
 
+    if not re.fullmatch(r"[A-Za-z0-9._-]+", helper):
+        return None
     try:
         result = subprocess.run(
             [f"docker-credential-{helper}", "get"],
@@ -91,6 +101,8 @@ def _from_helper(helper: str, key: str) -> Credentials | None:
         found = json.loads(result.stdout) if result.returncode == 0 else {}
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return None
+    if not isinstance(found, dict):
+        return None
     user, secret = str(found.get("Username", "")), str(found.get("Secret", ""))
     if not secret:
         return None
@@ -99,8 +111,22 @@ def _from_helper(helper: str, key: str) -> Credentials | None:
     )
 
 
+def _from_environment(host: str) -> Credentials | None:
+    environment = os.environ
+    suffix = "_" + re.sub(r"[^A-Z0-9]", "_", host.upper())
+    suffixes = [suffix, ""] if environment.get("AFENV_REGISTRY_HOST") == host else [suffix]
+    for suffix in suffixes:
+        if token := environment.get(f"AFENV_REGISTRY_TOKEN{suffix}"):
+            return Credentials(token=token)
+        if user := environment.get(f"AFENV_REGISTRY_USER{suffix}"):
+            return Credentials(user=user, password=environment.get(f"AFENV_REGISTRY_PASSWORD{suffix}", ""))
+    return None
+
+
 def find_credentials(host: str, repository: str) -> Credentials | None:
-    """The saved credentials for a repository; None if there are none. E601 for a damaged file."""
+    """The credentials for a repository; None if there are none. E601 for a damaged file."""
+    if found := _from_environment(host):
+        return found
     keys = _keys(host, repository)
     for file in credential_files():
         try:
@@ -111,14 +137,25 @@ def find_credentials(host: str, repository: str) -> Credentials | None:
             raise AfenvError(
                 "E601", f"this file of credentials is damaged: {error}", place=str(file)
             ) from None
-        if not isinstance(document, dict):
-            continue
-        entries = document.get("auths") or {}
-        helpers = document.get("credHelpers") or {}
-        for key in keys:
-            helper = helpers.get(key) or (document.get("credsStore") if key in entries else None)
-            found = _from_helper(str(helper), key) if helper else None
-            found = found or _from_entry(entries.get(key), file, key)
-            if found:
-                return found
+        if isinstance(document, dict) and (found := _from_document(document, file, keys)):
+            return found
     return None
+
+
+def _from_document(document: dict[str, Any], file: Path, keys: list[str]) -> Credentials | None:
+    entries = _mapping(document.get("auths"))
+    helpers = _mapping(document.get("credHelpers"))
+    store = document.get("credsStore")
+    for key in keys:
+        helper = helpers.get(key) or (store if key in entries else None)
+        found = _from_helper(str(helper), key) if helper else None
+        found = found or _from_entry(entries.get(key), file, key)
+        if found:
+            return found
+    if store and not any(key in entries for key in keys):  # it may know what the file does not list
+        return _from_helper(str(store), HUB if HUB in keys else next(key for key in keys if "/" not in key))
+    return None
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

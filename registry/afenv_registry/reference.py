@@ -1,7 +1,8 @@
-"""Image references: ``HOST[:PORT]/NAME[:TAG][@DIGEST]``.
+"""Image references: ``[HOST[:PORT]/]NAME[:TAG][@DIGEST]``.
 
-The grammar is that of the OCI distribution specification 1.1 (pulling manifests). A host is always
-needed, so that nothing is sent to a public registry by accident.
+The grammar is that of the OCI distribution specification 1.1 (pulling manifests), and what Docker makes of
+short names: without a host (something with a dot or a port, or ``localhost``) they are those of Docker Hub.
+For pushing a host is always needed, so that nothing is sent to a public registry by accident.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from dataclasses import dataclass
 
 from afenv.digest import PATTERN
 from afenv.errors import AfenvError
+
+HUB = "docker.io"
+HUB_HOSTS = (HUB, "index.docker.io", "registry-1.docker.io")
 
 _NAME = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*\Z")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\Z")
@@ -35,7 +39,7 @@ class Reference:
     @property
     def api_host(self) -> str:
         """The host that serves the API; Docker Hub's has another name."""
-        return "registry-1.docker.io" if self.host in ("docker.io", "index.docker.io") else self.host
+        return HUB_HOSTS[-1] if self.host == HUB else self.host
 
     def __str__(self) -> str:
         text = f"{self.host}/{self.repository}:{self.tag}"
@@ -53,18 +57,25 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def parse_reference(text: str) -> Reference:
-    """The reference in ``text``; the tag is ``latest`` if there is none. E603 if it is not a reference."""
+def parse_reference(text: str, *, need_host: bool = False) -> Reference:
+    """The reference in ``text``; the tag is ``latest`` if there is none. E603 if it is not a reference.
+
+    ``need_host`` refuses the short names of Docker Hub. ``oras://`` and ``docker://``, as other tools write
+    before references, mean nothing here.
+    """
 
     def bad(reason: str) -> AfenvError:
         return AfenvError("E603", f"{text!r}: {reason}")
 
-    rest, at, digest = text.partition("@")
+    bare = text.removeprefix("oras://").removeprefix("docker://")
+    rest, at, digest = bare.partition("@")
     if at and not PATTERN.match(digest):
         raise bad("what follows @ is not a sha256 digest")
     host, slash, path = rest.partition("/")
     if not slash or not ("." in host or ":" in host or host == "localhost"):
-        raise bad("it does not begin with the registry's host")
+        if need_host:
+            raise bad("it does not begin with the registry's host")
+        host, path = HUB, rest
     if not _HOST.match(host):
         raise bad(f"{host!r} is not a host")
     port = host.rpartition(":")[2] if not host.endswith("]") and ":" in host else ""
@@ -76,6 +87,7 @@ def parse_reference(text: str) -> Reference:
     if not _NAME.match(repository) or len(repository) > 255:
         hint = "; a repository has no capitals" if repository != repository.lower() else ""
         raise bad(f"{repository!r} is not a repository{hint}")
-    if host in ("docker.io", "index.docker.io") and "/" not in repository:
-        repository = f"library/{repository}"
+    if host in HUB_HOSTS:
+        host = HUB
+        repository = repository if "/" in repository else f"library/{repository}"
     return Reference(host=host, repository=repository, tag=tag or "latest", digest=digest or None)

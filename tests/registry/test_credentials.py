@@ -103,3 +103,42 @@ def test_a_damaged_file(no_credentials, text):
 def test_files_without_entries(no_credentials, text):
     (no_credentials / "config.json").write_text(text)
     assert find_credentials("h.org", "a") is None
+
+
+def test_apptainers_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("APPTAINER_CONFIGDIR", str(tmp_path / "apptainer"))
+    save(tmp_path / "apptainer", {"auths": {"h.org": entry("sif")}}, "docker-config.json")
+    found = find_credentials("h.org", "a")
+    assert found is not None
+    assert found.user == "sif"
+
+
+def test_the_environment_goes_first_and_for_its_registry_only(no_credentials, monkeypatch):
+    save(no_credentials, {"auths": {"h.org:5000": entry("saved")}})
+    monkeypatch.setenv("AFENV_REGISTRY_USER", "ci")
+    monkeypatch.setenv("AFENV_REGISTRY_PASSWORD", "secret")
+    assert find_credentials("h.org:5000", "a") == Credentials(user="saved", password="p")
+    monkeypatch.setenv("AFENV_REGISTRY_HOST", "h.org:5000")
+    assert find_credentials("h.org:5000", "a") == Credentials(user="ci", password="secret")
+    assert find_credentials("docker.io", "a") is None
+    monkeypatch.setenv("AFENV_REGISTRY_TOKEN_H_ORG_5000", "bearer")
+    assert find_credentials("h.org:5000", "a") == Credentials(token="bearer")
+
+
+def test_a_store_that_knows_more_than_the_file(no_credentials, tmp_path, monkeypatch):
+    save(no_credentials, {"credsStore": "sample"})
+    helper = tmp_path / "bin" / "docker-credential-sample"
+    helper.parent.mkdir()
+    helper.write_text('#!/bin/sh\nread key; echo "{\\"Username\\": \\"$key\\", \\"Secret\\": \\"s\\"}"\n')
+    helper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{helper.parent}:/usr/bin:/bin")
+    assert find_credentials("h.org", "a/b") == Credentials(user="h.org", password="s")
+    hub = find_credentials("docker.io", "library/debian")
+    assert hub is not None
+    assert hub.user == "https://index.docker.io/v1/"
+
+
+@pytest.mark.parametrize("document", [[], {"auths": []}, {"auths": {"h.org": 1}}, {"credsStore": "../x"}])
+def test_files_of_another_form_know_nothing(no_credentials, document):
+    save(no_credentials, document)
+    assert find_credentials("h.org", "a") is None

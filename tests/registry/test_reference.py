@@ -22,6 +22,15 @@ DIGEST = "sha256:" + "a" * 64
         ("docker.io/me/x:1", "docker.io", "me/x", "1", None),
         ("docker.io/debian", "docker.io", "library/debian", "latest", None),
         ("h.org/a__b-c.d/e--f", "h.org", "a__b-c.d/e--f", "latest", None),
+        ("debian", "docker.io", "library/debian", "latest", None),
+        ("debian:12-slim", "docker.io", "library/debian", "12-slim", None),
+        (f"debian@{DIGEST}", "docker.io", "library/debian", "latest", DIGEST),
+        ("group/dimuon:1.0", "docker.io", "group/dimuon", "1.0", None),
+        ("index.docker.io/debian", "docker.io", "library/debian", "latest", None),
+        ("host:5000/a", "host:5000", "a", "latest", None),
+        ("localhost", "docker.io", "library/localhost", "latest", None),
+        ("oras://h.org/a.sif:1", "h.org", "a.sif", "1", None),
+        ("docker://debian", "docker.io", "library/debian", "latest", None),
     ],
 )
 def test_references(text, host, repository, tag, digest):
@@ -34,8 +43,9 @@ def test_references(text, host, repository, tag, digest):
     "text",
     [
         "",
-        "dimuon",
-        "group/dimuon:1.0",
+        "Dimuon",
+        "a//b",
+        "a:b:c",
         "h.org/",
         "h.org/Group/x",
         "h.org/a/../b",
@@ -58,6 +68,13 @@ def test_references(text, host, repository, tag, digest):
 def test_what_is_not_a_reference(text):
     with pytest.raises(AfenvError) as caught:
         parse_reference(text)
+    assert caught.value.code == "E603"
+
+
+@pytest.mark.parametrize("text", ["dimuon", "group/dimuon:1.0"])
+def test_pushing_needs_a_host(text):
+    with pytest.raises(AfenvError) as caught:
+        parse_reference(text, need_host=True)
     assert caught.value.code == "E603"
 
 
