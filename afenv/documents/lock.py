@@ -152,12 +152,31 @@ class LockedPython:
 
 
 @record
+class LockedSubmodule:
+    """A submodule of code: its path in the code, its commit, and its URL unless the code is a checkout's."""
+
+    path: str
+    commit: str
+    git: str | None = None
+
+
+@record
+class LockedLfs:
+    """A file of code whose content is in git LFS."""
+
+    path: str
+    sha256: str
+    size: int
+
+
+@record
 class LockedCode:
     """Code by its content.
 
     ``tree`` is the git tree hash of the files as they go into the image, ``swhid`` the SWHID of that
     directory (``swh:1:dir:…``). ``commit`` and ``date`` (RFC 3339, UTC) are those of the commit where
-    there is one.
+    there is one, and ``revision`` is its SWHID (``swh:1:rev:…``). ``exported`` tells that the repository's
+    export rules left files out.
     """
 
     into: str
@@ -167,7 +186,11 @@ class LockedCode:
     rev: str | None = None
     folder: str | None = None
     commit: str | None = None
+    revision: str | None = None
     date: str | None = None
+    submodules: tuple[LockedSubmodule, ...] = ()
+    lfs: tuple[LockedLfs, ...] = ()
+    exported: bool = False
     dirty: bool = False
 
 

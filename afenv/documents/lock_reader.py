@@ -22,7 +22,9 @@ from afenv.documents.lock import (
     LockedEnvironment,
     LockedFile,
     LockedIndex,
+    LockedLfs,
     LockedPython,
+    LockedSubmodule,
     LockedWheel,
 )
 from afenv.errors import AfenvError
@@ -122,6 +124,7 @@ _sha256 = _form(_SHA256, "64 hexadecimal digits")
 _digest = _form(_DIGEST, "sha256: and 64 hexadecimal digits")
 _git_hash = _form(_GIT_HASH, "a git hash of 40 or 64 hexadecimal digits")
 _swhid = _form(_SWHID, "swh:1:dir: and 40 hexadecimal digits")
+_revision = _form(re.compile(r"swh:1:rev:[0-9a-f]{40}\Z"), "swh:1:rev: and 40 hexadecimal digits")
 _time = _form(_TIME, "a time such as 2026-01-31T12:00:00Z")
 _platform = _form(_PLATFORM, "a platform such as linux/amd64")
 _glibc = _form(re.compile(r"[0-9]+\.[0-9]+\Z"), "a version such as 2.28")
@@ -305,6 +308,28 @@ def _python(value: Any) -> LockedPython:
     return python
 
 
+def _submodule(value: Any) -> LockedSubmodule:
+    record = _Record(value)
+    submodule = LockedSubmodule(
+        path=record.take("path", _text),
+        commit=record.take("commit", _git_hash),
+        git=record.take_or("git", _text, None),
+    )
+    record.end()
+    return submodule
+
+
+def _lfs(value: Any) -> LockedLfs:
+    record = _Record(value)
+    file = LockedLfs(
+        path=record.take("path", _text),
+        sha256=record.take("sha256", _sha256),
+        size=record.take("size", _size),
+    )
+    record.end()
+    return file
+
+
 def _code(value: Any) -> LockedCode:
     record = _Record(value)
     code = LockedCode(
@@ -315,7 +340,11 @@ def _code(value: Any) -> LockedCode:
         rev=record.take_or("rev", _text, None),
         folder=record.take_or("folder", _text, None),
         commit=record.take_or("commit", _git_hash, None),
+        revision=record.take_or("revision", _revision, None),
         date=record.take_or("date", _time, None),
+        submodules=record.take_or("submodules", _list(_submodule), ()),
+        lfs=record.take_or("lfs", _list(_lfs), ()),
+        exported=record.take_or("exported", _boolean, False),
         dirty=record.take_or("dirty", _boolean, False),
     )
     record.end()

@@ -169,12 +169,20 @@ def _python_json(python: LockedPython) -> dict[str, Any]:
 
 def _code_json(code: LockedCode) -> dict[str, Any]:
     value: dict[str, Any] = {"into": code.into, "tree": code.tree, "swhid": code.swhid}
-    for key in ("git", "rev", "folder", "commit", "date"):
+    for key in ("git", "rev", "folder", "commit", "revision", "date"):
         text = getattr(code, key)
         if text is not None:
             value[key] = text
-    if code.dirty:
-        value["dirty"] = True
+    if code.submodules:
+        value["submodules"] = [
+            {"path": one.path, "commit": one.commit, **({"git": one.git} if one.git else {})}
+            for one in code.submodules
+        ]
+    if code.lfs:
+        value["lfs"] = [{"path": one.path, "sha256": one.sha256, "size": one.size} for one in code.lfs]
+    for key in ("exported", "dirty"):
+        if getattr(code, key):
+            value[key] = True
     return value
 
 
