@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from afenv.attest.bundle import SIGNATURE_PREDICATE, image_statement, sign_statement
 from afenv.attest.keys import PrivateKey
@@ -14,6 +15,24 @@ from afenv.oci.model import Image
 
 CONTENT = "dev.sigstore.bundle.content"
 PREDICATE_TYPE = "dev.sigstore.bundle.predicateType"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Signer:
+    """What makes the bundle of a statement; ``name`` goes into the names of files."""
+
+    name: str
+    identity: str
+    sign: Callable[[bytes], bytes]
+
+
+def key_signer(key: PrivateKey) -> Signer:
+    """Signs with a local key."""
+    return Signer(
+        name=key.public.identity[:8],
+        identity=key.public.identity,
+        sign=lambda payload: sign_statement(payload, key),
+    )
 
 
 def statements(image: Image, attachments: Sequence[Attachment]) -> Iterator[tuple[str, str, bytes]]:
@@ -38,9 +57,9 @@ def bundle_attachment(name: str, predicate_type: str, bundle: bytes, signer: str
     )
 
 
-def sign_image(image: Image, attachments: Sequence[Attachment], key: PrivateKey) -> list[Attachment]:
+def sign_image(image: Image, attachments: Sequence[Attachment], signer: Signer) -> list[Attachment]:
     """The signatures of an image and of what is attached to it."""
     return [
-        bundle_attachment(name, kind, sign_statement(payload, key), key.public.identity[:8])
+        bundle_attachment(name, kind, signer.sign(payload), signer.name)
         for name, kind, payload in statements(image, attachments)
     ]

@@ -9,7 +9,7 @@ names by its digest.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -34,6 +34,7 @@ NAMES = {
     "signature": media.SIGSTORE_BUNDLE,
 }
 SHOWN = 10  # differences that are named
+Vouches = Callable[[bytes], PublicKey | None]  # who made a bundle that has a certificate, if it is trusted
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,17 +121,19 @@ def verify_image(
     *,
     keys: Sequence[PublicKey] = (),
     held: Held | None = None,
+    vouches: Vouches | None = None,
 ) -> tuple[Facts, list[Check]]:
     """What the attachments say, and the checks of it.
 
     ``keys`` are those whose signatures count; ``held`` are the packages that the image's own records name,
-    None where its content was not read.
+    None where its content was not read; ``vouches`` judges signatures that were made without a key.
     """
     checks: list[Check] = []
-    signed = _signed_statements(image, attachments, keys, checks)
-    signers = _signers(image, signed, keys, checks)
-    provenance = _provenance(image, attachments, signed, bool(keys), checks)
-    sbom, sbom_trusted = _sbom(image, attachments, signed, provenance, bool(keys), held, checks)
+    only_trusted = bool(keys) or vouches is not None
+    signed = _signed_statements(image, attachments, keys, vouches, checks)
+    signers = _signers(signed, only_trusted, checks)
+    provenance = _provenance(image, attachments, signed, only_trusted, checks)
+    sbom, sbom_trusted = _sbom(image, attachments, signed, provenance, only_trusted, held, checks)
     _documents(image, attachments, provenance, checks)
     attached = {name for name, kind in NAMES.items() if any(one.artifact_type == kind for one in attachments)}
     facts = Facts(
@@ -150,7 +153,11 @@ def _is_about(statement: Mapping[str, Any], digest: str) -> bool:
 
 
 def _signed_statements(
-    image: Image, attachments: Sequence[Attachment], keys: Sequence[PublicKey], checks: list[Check]
+    image: Image,
+    attachments: Sequence[Attachment],
+    keys: Sequence[PublicKey],
+    vouches: Vouches | None,
+    checks: list[Check],
 ) -> list[tuple[Signed, _Statement | None, tuple[PublicKey, ...]]]:
     """Every bundle, with its statement if it has one and the given keys that made it."""
     found: list[tuple[Signed, _Statement | None, tuple[PublicKey, ...]]] = []
@@ -160,6 +167,9 @@ def _signed_statements(
         try:
             signed = read_bundle(one.content)
             by = tuple(verified_by(signed, keys, image.manifest))
+            if signed.certificate and vouches is not None:
+                someone = vouches(one.content)
+                by += (someone,) if someone else ()
             claimed = [key for key in keys if key.hint == signed.hint]
             if claimed and not by:
                 checks.append(
@@ -187,9 +197,8 @@ def _title(attachment: Attachment) -> str:
 
 
 def _signers(
-    image: Image,
     signed: Sequence[tuple[Signed, _Statement | None, tuple[PublicKey, ...]]],
-    keys: Sequence[PublicKey],
+    only_trusted: bool,
     checks: list[Check],
 ) -> tuple[PublicKey, ...]:
     """The given keys that signed the image itself."""
@@ -206,7 +215,7 @@ def _signers(
     if signers:
         names = ", ".join(f"{key.name} ({key.identity[:16]})" for key in signers)
         checks.append(Check("signature", "ok", f"the manifest is signed by {names}"))
-    elif keys:
+    elif only_trusted:
         checks.append(Check("signature", "missing", "none of the keys that were given signed the image"))
     elif unknown:
         checks.append(

@@ -13,7 +13,18 @@ def run(options: Namespace) -> int:
     """Push an image layout to a registry."""
     if options.offline:
         raise AfenvError("E030", "pushing needs a connection: it does not go with --offline")
-    pushed = push_layout(options.folder_of_analysis / options.image, options.reference, quiet=options.quiet)
+    signer = None
+    if options.sign:
+        from afenv.workflow.sign import file_signer
+
+        signer = file_signer(options.folder_of_analysis / options.sign)
+    pushed = push_layout(
+        options.folder_of_analysis / options.image,
+        options.reference,
+        quiet=options.quiet,
+        attach=not options.no_attach,
+        signer=signer,
+    )
     if options.json:
         print_json({"reference": options.reference, "manifest_digest": pushed})
     else:

@@ -90,6 +90,7 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
         "--target", default="oci", help="oci (a folder), oci-archive (one file), docker (into the engine)"
     )
     sub.add_argument("--push", metavar="REF", help="push the image to REF as well")
+    _attaching(sub)
     sub.add_argument("--check", action="store_true", help="check every digest of the image that was written")
     _locked(sub)
     _allow_dirty(sub)
@@ -129,6 +130,49 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
     sub = command("push", "push an image to a registry")
     sub.add_argument("image", type=Path, help="an OCI layout")
     sub.add_argument("reference", help="HOST[:PORT]/NAME[:TAG]")
+    _attaching(sub)
+    _json(sub)
+
+    sub = command("sign", "sign an image and what is attached to it", "The signatures are attached to it.")
+    sub.add_argument("image", help="an OCI layout (a folder), or HOST[:PORT]/NAME[:TAG]")
+    group = sub.add_mutually_exclusive_group(required=True)
+    group.add_argument("--key", type=Path, metavar="FILE", help="sign with the private key in FILE")
+    group.add_argument(
+        "--keyless", action="store_true", help="sign as who is logged in, by sigstore (needs the network)"
+    )
+    _json(sub)
+
+    sub = command(
+        "verify",
+        "check an image's signature, provenance and bill of materials",
+        "Says who built what from which commit. Exit 0 if all is well, 1 if something is missing or against "
+        "the policy, 5 if something contradicts the image.",
+    )
+    sub.add_argument("image", help="an OCI layout (folder or tar archive), or HOST[:PORT]/NAME[:TAG]")
+    sub.add_argument(
+        "--key",
+        type=Path,
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="a public key whose signatures count (may be repeated)",
+    )
+    sub.add_argument("--policy", type=Path, metavar="FILE", help="what a facility asks of images")
+    sub.add_argument("--identity", metavar="ID", help="who may have signed without a key, by sigstore")
+    sub.add_argument("--issuer", metavar="URL", help="who vouches for that identity")
+    sub.add_argument(
+        "--no-content", action="store_true", help="do not read the layers to compare them with the bill"
+    )
+    sub.add_argument("--platform", metavar="P", help="which image of a multi-platform one")
+    _json(sub)
+
+    sub = command("key", "make a key for signatures, or show what a public key is known by")
+    sub.add_argument("action", choices=("generate", "show"))
+    sub.add_argument("file", type=Path, help="generate: the private key to write, beside it NAME.pub")
+    sub.add_argument(
+        "--kind", choices=("ecdsa-p256", "ed25519"), default="ecdsa-p256", help="default: %(default)s"
+    )
+    sub.add_argument("--no-password", action="store_true", help="do not encrypt the private key")
     _json(sub)
 
     sub = command("cache", "show, prune or verify the content store")
@@ -228,6 +272,17 @@ def _locked(parser: argparse.ArgumentParser) -> None:
 def _allow_dirty(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-dirty", action="store_true", help="accept a checkout with changes that are not committed"
+    )
+
+
+def _attaching(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--no-attach",
+        action="store_true",
+        help="do not attach lock, manifest, bill of materials and provenance to what is pushed",
+    )
+    parser.add_argument(
+        "--sign", type=Path, metavar="KEY", help="sign what is pushed with the private key in KEY"
     )
 
 

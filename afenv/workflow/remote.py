@@ -1,0 +1,23 @@
+"""An image in a registry as a value, without its layers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from afenv.errors import AfenvError
+from afenv.oci.model import Image
+from afenv.oci.read import image_from
+
+if TYPE_CHECKING:
+    from afenv.oci.registries import RemoteImage
+
+
+def remote_image(remote: RemoteImage) -> Image:
+    """The image of a registry's answer; E510 if it is an artifact of another kind."""
+    try:
+        return image_from(
+            remote.config, remote.manifest, remote.reference.partition("@")[0], Path(remote.reference)
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise AfenvError("E510", f"this is not an image: {error}", place=remote.reference) from None
