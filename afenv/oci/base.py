@@ -184,7 +184,8 @@ def base_of_image(
     """
     document = _document(image.manifest, reference)
     config = _document(image.config, reference)
-    layers = _layers(document, image, reference)
+    check_layers(document, reference)
+    layers = _layers(image, reference)
     _check_platform(config, platform, reference)
     store.put(image.manifest)
     store.put(image.config)
@@ -223,31 +224,34 @@ def _document(data: bytes, reference: str) -> dict[str, Any]:
     return value
 
 
-def _layers(document: Mapping[str, Any], image: Image, reference: str) -> tuple[LockedBaseLayer, ...]:
-    found = []
-    for number, (layer, descriptor) in enumerate(
-        zip(image.layers, document.get("layers") or (), strict=True), 1
-    ):
-        place = f"{reference}, layer {number}"
-        if descriptor.get("urls") or "foreign" in layer.media_type or "nondistributable" in layer.media_type:
-            raise AfenvError(
-                "E112",
-                "it is a foreign layer, which may not be passed on as part of another image",
-                place=place,
-            )
-        media_type = MEDIA_TYPES.get(layer.media_type)
-        if media_type is None:
-            raise AfenvError("E112", f"it is a layer of the unknown type {layer.media_type}", place=place)
-        if not (PATTERN.match(layer.digest) and PATTERN.match(layer.diff_id)):
-            raise AfenvError("E112", "its digests are not sha256", place=place)
-        found.append(
-            LockedBaseLayer(
-                diff_id=layer.diff_id, digest=layer.digest, size=layer.size, media_type=media_type
-            )
-        )
-    if not found:
+def check_layers(manifest: Mapping[str, Any], reference: str) -> None:
+    """E112 if an image manifest has layers that cannot be part of another image."""
+    layers = manifest.get("layers") or ()
+    if not layers:
         raise AfenvError("E112", "the image has no layers", place=reference)
-    return tuple(found)
+    for number, layer in enumerate(layers, 1):
+        place = f"{reference}, layer {number}"
+        media_type = str(layer.get("mediaType"))
+        if layer.get("urls") or "foreign" in media_type or "nondistributable" in media_type:
+            message = "it is a foreign layer, which may not be passed on as part of another image"
+            raise AfenvError("E112", message, place=place)
+        if media_type not in MEDIA_TYPES:
+            raise AfenvError("E112", f"it is a layer of the unknown type {media_type}", place=place)
+
+
+def _layers(image: Image, reference: str) -> tuple[LockedBaseLayer, ...]:
+    for number, layer in enumerate(image.layers, 1):
+        if not (PATTERN.match(layer.digest) and PATTERN.match(layer.diff_id)):
+            raise AfenvError("E112", "its digests are not sha256", place=f"{reference}, layer {number}")
+    return tuple(
+        LockedBaseLayer(
+            diff_id=layer.diff_id,
+            digest=layer.digest,
+            size=layer.size,
+            media_type=MEDIA_TYPES[layer.media_type],
+        )
+        for layer in image.layers
+    )
 
 
 def _check_platform(config: Mapping[str, Any], platform: str, reference: str) -> None:

@@ -66,6 +66,7 @@ def resolve_pypi(
     locked: Sequence[LockedWheel] = (),
     update: frozenset[str] | None = None,
     provided: Mapping[str, str] | None = None,
+    provider: str = "conda",
     warn: Callable[[str], None] = _to_stderr,
 ) -> tuple[LockedWheel, ...]:
     """The wheels of an environment, sorted by name.
@@ -73,7 +74,8 @@ def resolve_pypi(
     ``folder`` is that of the manifest. With ``locked``, the versions of an earlier lock are kept where they
     still fit, except those of the packages in ``update``. Files that were uploaded after ``as_of`` do not
     exist. ``provided`` has the versions of distributions that are there already, by normalised name: no
-    wheel is chosen for them, and a requirement that they do not fit is E102. ``warn`` is given what a user
+    wheel is chosen for them, and a requirement that they do not fit is E102; ``provider`` is what brings
+    them, for messages. ``warn`` is given what a user
     should know although it is no error, such as a yanked release that was asked for by its exact version.
 
     Raises E013, E014, E016 for requirements, E101 for what does not exist, E102 for a conflict, E103 for
@@ -81,7 +83,7 @@ def resolve_pypi(
     """
     target = target_of(python.version, glibc, platform)
     if section.lock is not None:
-        chosen, requested = _from_pylock(section, folder / section.lock, target, provided or {})
+        chosen, requested = _from_pylock(section, folder / section.lock, target, provided or {}, provider)
         dependencies = {wheel.name: wheel.dependencies for wheel in chosen}
     else:
         wanted = _wanted(section, folder, python)
@@ -100,6 +102,7 @@ def resolve_pypi(
             folder=folder,
             warn=warn,
             provided=provided or {},
+            provider=provider,
         )
         chosen, dependencies, requested = solver.solve(wanted, keep)
     sizes = sizes_of(chosen, store, settings)
@@ -142,7 +145,7 @@ def _wanted(section: PypiSection, folder: Path, python: LockedPython) -> Wanted:
 
 
 def _from_pylock(
-    section: PypiSection, path: Path, target: Target, provided: Mapping[str, str]
+    section: PypiSection, path: Path, target: Target, provided: Mapping[str, str], provider: str
 ) -> tuple[tuple[ChosenWheel, ...], frozenset[str]]:
     """The wheels of a pylock.toml, and which of them are asked for: those that no other needs."""
     place = str(path)
@@ -165,7 +168,9 @@ def _from_pylock(
                 remedy="Lock the file again with this requirement, or remove it from pypi.dependencies.",
             )
         named.add(name)
-    chosen = tuple(wheel for wheel in chosen if not is_provided(wheel.name, wheel.version, provided, place))
+    chosen = tuple(
+        wheel for wheel in chosen if not is_provided(wheel.name, wheel.version, provided, place, provider)
+    )
     versions = {name: version for name, version in versions.items() if name not in provided}
     needed = {name for wheel in chosen for name in wheel.dependencies}
     return chosen, frozenset(named | (set(versions) - needed))
@@ -182,6 +187,7 @@ class _Solver:
     folder: Path
     warn: Callable[[str], None]
     provided: Mapping[str, str] = field(default_factory=dict)
+    provider: str = "conda"
 
     def solve(
         self, wanted: Wanted, keep: Sequence[tuple[str, str]]
@@ -218,7 +224,7 @@ class _Solver:
             output.write_text(pins(keep), encoding="utf-8")
         question = [*self._arguments(), "--format", "pylock.toml", "--output-file", str(output)]
         for warning in warnings_of(self._run([*question, *inputs], wanted)):
-            self.warn(plain(warning))
+            self.warn(plain(warning, self.provider))
         data = tomllib.loads(output.read_text(encoding="utf-8"))
         data["packages"] = [
             package for package in data.get("packages", ()) if package["name"] not in self.provided
@@ -256,7 +262,7 @@ class _Solver:
         if status:
             as_of = self.as_of.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             error = explain(report, as_of, offline=self.settings.offline, place=wanted.place)
-            raise explain_provided(error, self.provided)
+            raise explain_provided(error, self.provided, self.provider)
         return report
 
 

@@ -1,4 +1,4 @@
-"""Distributions that are there before anything comes from PyPI: those in conda packages.
+"""Distributions that are there before anything comes from PyPI: those in conda packages or in a base image.
 
 uv is told of them by constraints to wheels that hold nothing but a name and a version. So it chooses what
 works with them, never looks for another version, and asks for nothing on their behalf.
@@ -14,6 +14,7 @@ from pathlib import Path
 from afenv.errors import AfenvError
 
 _REMEDY = "Ask conda for a version that fits, or relax the requirement of the PyPI package."
+_REMEDY_BASE = "Relax the requirement of the PyPI package, choose another base, or take Python from conda."
 _STUB = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*) @ file:\S+?-([^-\s/]+)-py3-none-any\.whl")
 
 
@@ -37,29 +38,33 @@ def write_provided(folder: Path, provided: Mapping[str, str]) -> Path:
     return constraints
 
 
-def is_provided(name: str, version: str, provided: Mapping[str, str], place: str) -> bool:
+def is_provided(
+    name: str, version: str, provided: Mapping[str, str], place: str, provider: str = "conda"
+) -> bool:
     """Whether a locked wheel is there already; E102 if another version of it is."""
     if name not in provided:
         return False
     if provided[name] != version:
         raise AfenvError(
             "E102",
-            f"the lock file has {name} {version}, and conda brings {name} {provided[name]}",
+            f"the lock file has {name} {version}, and {provider} brings {name} {provided[name]}",
             place=place,
-            remedy="Ask conda for the same version, or lock the PyPI packages again.",
+            remedy="Ask conda for the same version, or lock the PyPI packages again."
+            if provider == "conda"
+            else _REMEDY_BASE,
         )
     return True
 
 
-def plain(text: str) -> str:
+def plain(text: str, provider: str = "conda") -> str:
     """A text of uv in which the wheels of this module are called what they stand for."""
-    return _STUB.sub(r"\1 \2 (from conda)", text)
+    return _STUB.sub(lambda match: f"{match[1]} {match[2]} (from {provider})", text)
 
 
-def explain_provided(error: AfenvError, provided: Mapping[str, str]) -> AfenvError:
-    """The error for a run of uv that failed, where conda's packages may be the reason: then it is E102."""
+def explain_provided(error: AfenvError, provided: Mapping[str, str], provider: str = "conda") -> AfenvError:
+    """The error for a run of uv that failed, where what is there may be the reason: then it is E102."""
     problem = error.problems[0]
-    message = plain(problem.message)
+    message = plain(problem.message, provider)
     named = [name for name in provided if re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", message)]
     if problem.code not in ("E101", "E102", "E107") or not named:
         return error
@@ -67,7 +72,7 @@ def explain_provided(error: AfenvError, provided: Mapping[str, str]) -> AfenvErr
     message = re.sub(r"\Athere is no such version of '[^']*': ", "", message)
     return AfenvError(
         "E102",
-        f"the PyPI packages do not go with {brings}, which conda brings: {message}",
+        f"the PyPI packages do not go with {brings}, which {provider} brings: {message}",
         place=problem.place,
-        remedy=_REMEDY,
+        remedy=_REMEDY if provider == "conda" else _REMEDY_BASE,
     )

@@ -12,17 +12,19 @@ from datetime import UTC, datetime
 from typing import Any
 
 from afenv.documents.load import load_manifest_cached
-from afenv.documents.lock import ASSEMBLY_VERSION, Lock, LockedCode, LockedEnvironment, LockedWheel
+from afenv.documents.lock import (
+    ASSEMBLY_VERSION,
+    Lock,
+    LockedBase,
+    LockedCode,
+    LockedEnvironment,
+    LockedWheel,
+)
 from afenv.documents.lockfile import read_lock, request_digest, write_lock
 from afenv.documents.manifest import AnalysisManifest, Environment
 from afenv.errors import AfenvError, Problem
 from afenv.record import record, replace
 from afenv.workflow.project import Project
-
-# Libraries that every manylinux wheel may expect of its host (PEP 600 and auditwheel's policy) and that a
-# Debian base with Python alone lacks. Those of X11 and OpenGL, which the policy names too, are left to the
-# manifest.
-MANYLINUX_LIBRARIES = ("libstdc++6",)
 
 
 @record
@@ -190,8 +192,10 @@ def _environment(
     if old is not None and old.request == request and not how.anew:
         return old
     as_of = how.as_of or datetime.now(UTC).replace(microsecond=0)
-    preferred = old if how.prefers_locked and _same_kind(old, manifest.environments[name]) else None
-    found = _resolve(project, manifest.environments[name], request, as_of, preferred, how)
+    same = _same_kind(old, manifest.environments[name])
+    preferred = old if how.prefers_locked and same else None
+    known = old.base if old is not None and same else None
+    found = _resolve(project, manifest.environments[name], request, as_of, preferred, how, known)
     if old is None:
         return found
     found = replace(found, extra=old.extra)
@@ -201,9 +205,15 @@ def _environment(
 
 
 def _same_kind(old: LockedEnvironment | None, environment: Environment) -> bool:
-    """Whether versions of the lock mean something for the environment: the same suite and platform."""
+    """Whether versions of the lock mean something for the environment: the same base and platform."""
+    if old is None or old.platform != environment.platform:
+        return False
+    if environment.oci is not None:
+        return old.base is not None and old.base.reference == environment.oci.reference
+    if environment.conda_base is not None:
+        return old.minimal
     suite = environment.debian.suite if environment.debian else None
-    return old is not None and (old.suite, old.platform) == (suite, environment.platform)
+    return old.base is None and not old.minimal and old.suite == suite
 
 
 def _resolve(
@@ -213,38 +223,32 @@ def _resolve(
     as_of: datetime,
     old: LockedEnvironment | None,
     how: Locking,
+    known: LockedBase | None,
 ) -> LockedEnvironment:
-    from afenv.resolve.debian import resolve_debian
     from afenv.resolve.pypi import resolve_pypi
-    from afenv.resolve.python import glibc_version, locked_python
-    from afenv.store.fetch import Fetcher
+    from afenv.workflow.lock_base import complete_minimal, lock_base
 
     if how.solver != "rattler" and how.as_of is not None:
         raise AfenvError("E030", f"{how.solver} cannot lock as of another time", place="--solver")
-    if environment.debian is None:
-        raise AfenvError("E016", "an environment without a Debian base is not supported yet")
-    update = how.update or None
-    base = environment.debian
-    asked = environment.conda
-    if environment.pypi is not None or (asked is not None and (asked.file or asked.lock)):  # may have wheels
-        base = replace(base, packages=(*base.packages, *MANYLINUX_LIBRARIES))
-    debian = resolve_debian(
-        base,
-        environment.platform,
-        as_of,
-        Fetcher(project.store, project.settings, quiet=project.quiet),
-        project.store,
-        locked=old.debs if old else (),
-        update=update,
-    )
-    python, provided, pypi = locked_python(debian.debs), dict[str, str](), environment.pypi
+    reference = environment.oci.reference if environment.oci else ""
+    update = how.update - {reference} or None
+    known = None if how.upgrade or reference in how.update else known
+    part = lock_base(project, environment, as_of, old, update=update, known=known)
+    python, provided, pypi = part.python, part.provided, environment.pypi
     conda = None
     if environment.conda is not None:
         from afenv.workflow.lock_conda import lock_conda
 
-        glibc = glibc_version(debian.debs)
-        conda = lock_conda(project, environment, glibc, as_of, old, solver=how.solver, update=update)
-        python, provided, pypi = conda.python or python, conda.provided, conda.pypi
+        glibc = part.need_glibc("conda packages")
+        conda = lock_conda(
+            project, environment, glibc, as_of, old, solver=how.solver, update=update, base=part.name
+        )
+        pypi = conda.pypi
+        if conda.python is not None:
+            python, provided = conda.python, conda.provided
+    if part.minimal:
+        found = conda.packages if conda else ()
+        part = complete_minimal(project, environment, part, found, as_of, old, update=update)
     wheels: tuple[LockedWheel, ...] = ()
     if python is None and (pypi is not None or (conda is not None and conda.wheels)):
         raise AfenvError("E106", "PyPI packages are asked for, and the environment has no Python")
@@ -253,7 +257,7 @@ def _resolve(
             pypi,
             project.folder,
             python,
-            glibc_version(debian.debs),
+            part.need_glibc("wheels"),
             environment.platform,
             as_of,
             settings=project.settings,
@@ -261,14 +265,17 @@ def _resolve(
             locked=old.wheels if old else (),
             update=update,
             provided=provided,
+            provider="conda" if conda and conda.python else part.name,
         )
     return LockedEnvironment(
         request=request,
         platform=environment.platform,
         as_of=format_time(as_of),
-        suite=environment.debian.suite,
-        indexes=debian.indexes,
-        debs=debian.debs,
+        base=part.base,
+        minimal=part.minimal,
+        suite=part.suite,
+        indexes=part.indexes,
+        debs=part.debs,
         conda=conda.packages if conda else (),
         conda_prefix=conda.prefix if conda else None,
         virtual_packages=conda.virtual_packages if conda else {},
@@ -285,6 +292,7 @@ def _resolve(
 def _check_updates(update: frozenset[str], environments: dict[str, LockedEnvironment]) -> None:
     known = {deb.name for environment in environments.values() for deb in environment.debs}
     known |= {package.name for environment in environments.values() for package in environment.conda}
+    known |= {environment.base.reference for environment in environments.values() if environment.base}
     known |= {wheel.name for environment in environments.values() for wheel in environment.wheels}
     missing = sorted(update - known)
     if missing:

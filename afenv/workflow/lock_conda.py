@@ -45,8 +45,12 @@ def lock_conda(
     *,
     solver: str,
     update: frozenset[str] | None,
+    base: str = "the base",
 ) -> CondaPart:
-    """The conda part of an environment that has a ``conda`` section; errors are those of its resolvers."""
+    """The conda part of an environment that has a ``conda`` section; errors are those of its resolvers.
+
+    ``base`` is what messages call the base.
+    """
     assert environment.conda is not None
     cuda = cuda_of(asdict(environment.gpu)) if environment.gpu else None
     stated = environment.conda.virtual_packages
@@ -64,7 +68,7 @@ def lock_conda(
         locked=old.conda if old is not None and same else (),
         update=update,
         solver=solver,
-        base=f"the base {environment.debian.suite}" if environment.debian else "the base",
+        base=base,
         quiet=project.quiet,
     )
     pypi = with_pip(environment.pypi, found)

@@ -12,7 +12,7 @@ from afenv.resolve.debian.solve import Blocked, Failure, Need
 
 
 def _chain(failure: Failure, name: str) -> str:
-    """How the package came in: ``requested a → depends b (>= 2)``."""
+    """How the package came in: ``requested a → depends b (>= 2)``, or ``installed a``."""
     steps: list[str] = []
     while True:
         _, need = failure.reasons[name]
@@ -20,12 +20,16 @@ def _chain(failure: Failure, name: str) -> str:
             break
         steps.append(f"depends {render_clause(need.clause)}")
         name = need.by
-    return " → ".join([f"requested {name}", *reversed(steps)])
+    return " → ".join([f"{_word(need)} {name}", *reversed(steps)])
+
+
+def _word(need: Need) -> str:
+    return "installed" if need.installed else "requested"
 
 
 def _need(failure: Failure, need: Need) -> str:
     if need.by is None:
-        return f"requested {render_clause(need.clause)}"
+        return f"{_word(need)} {render_clause(need.clause)}"
     return f"{_chain(failure, need.by)} → depends {render_clause(need.clause)}"
 
 

@@ -8,7 +8,7 @@ backjumping), so a failure that has one cause is not tried again with every othe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from afenv.resolve.debian.candidates import Candidate, Candidates
@@ -19,10 +19,11 @@ STEPS = 200_000  # choices after which the search gives up; real ones take some 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """A clause that must hold, and the package that says so; None: it was asked for."""
+    """A clause that must hold, and the package that says so; None: it was asked for, or is ``installed``."""
 
     clause: Clause
     by: str | None
+    installed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +113,13 @@ class _Chosen:
         return None
 
 
-def solve(candidates: Candidates, roots: Sequence[str]) -> dict[str, Candidate] | Failure:
+def solve(
+    candidates: Candidates, roots: Sequence[str], *, installed: Collection[str] = ()
+) -> dict[str, Candidate] | Failure:
     """The packages to install so that ``roots`` and all that they need are there, or why there are none.
 
-    ``roots`` are names of packages, each once. The failure given is the first one met, that of the
-    preferred choices.
+    ``roots`` are names of packages, each once; those in ``installed`` are there already, in some version.
+    The failure given is the first one met, that of the preferred choices.
     """
     chosen = _Chosen()
     choices: list[tuple[_Choice, Candidate]] = []
@@ -125,7 +128,7 @@ def solve(candidates: Candidates, roots: Sequence[str]) -> dict[str, Candidate] 
     for name in reversed(roots):
         agenda = (name, agenda)
     for name in reversed(roots):
-        agenda = (Need((Relation(name),), None), agenda)
+        agenda = (Need((Relation(name),), None, name in installed), agenda)
 
     def advance(choice: _Choice) -> bool:
         for option in choice.remaining:

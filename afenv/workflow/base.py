@@ -1,0 +1,74 @@
+"""Base images: from a registry into the content store, and from there to those who read them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from afenv.documents.lock import LockedBase
+from afenv.errors import AfenvError
+from afenv.workflow.project import Project
+
+if TYPE_CHECKING:
+    from afenv.oci.base import StoredBase
+
+
+def pull_base(project: Project, reference: str, platform: str) -> tuple[LockedBase, StoredBase]:
+    """What the reference names now, pulled into the store, as a base.
+
+    E203 if connections are not allowed; E112 if it cannot be a base; and the errors of registries.
+    """
+    from afenv.oci.base import base_of_image, check_layers
+    from afenv.oci.registries import find_registry
+
+    if project.settings.offline:
+        raise AfenvError("E203", "offline, and the base image is not locked yet", place=reference)
+    registry = find_registry()
+    found = registry.resolve(reference, platform=platform, quiet=project.quiet)
+    check_layers(found.document(), reference)
+    image = registry.pull(found.reference, project.store, platform=platform, quiet=project.quiet)
+    index = found.index.digest if found.index is not None else None
+    return base_of_image(image, project.store, reference=reference, platform=platform, index=index)
+
+
+def bring_base(project: Project, base: LockedBase, platform: str) -> StoredBase:
+    """The base that a lock has; its blobs are pulled, by digest, if the store lacks any.
+
+    E203 if they are needed and connections are not allowed; E103 if the registry does not have the image
+    any more; E301 if it has another content; and the other errors of registries.
+    """
+    from afenv.oci.base import open_base
+
+    if not _is_here(project, base):
+        _pull(project, base, platform)
+        if not _is_here(project, base):
+            raise AfenvError(
+                "E301", "the image does not have the blobs that the lock names", place=base.reference
+            )
+    return open_base(base, project.store)
+
+
+def _is_here(project: Project, base: LockedBase) -> bool:
+    blobs = [(layer.digest, layer.size) for layer in base.layers]
+    blobs += [(base.config, base.config_size), (base.digest, base.size)]
+    return all(project.store.trusted(digest, size) for digest, size in blobs)
+
+
+def _pull(project: Project, base: LockedBase, platform: str) -> None:
+    from afenv.oci.registries import find_registry
+
+    if project.settings.offline:
+        raise AfenvError("E203", "offline, and the cache lacks the base image", place=base.reference)
+    name = base.reference.partition("@")[0]
+    host, slash, rest = name.rpartition("/")
+    pinned = f"{host}{slash}{rest.partition(':')[0]}@{base.digest}"
+    try:
+        find_registry().pull(pinned, project.store, platform=platform, quiet=project.quiet)
+    except AfenvError as error:
+        if error.code != "E604":
+            raise
+        raise AfenvError(
+            "E103",
+            f"the registry does not have the base image {base.digest} any more",
+            place=base.reference,
+            remedy=f"Move to what the tag names now with `afenv lock --update {base.reference}`.",
+        ) from error
