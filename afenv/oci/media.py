@@ -16,6 +16,8 @@ SPDX = "application/spdx+json"
 IN_TOTO = "application/vnd.in-toto+json"
 SIGSTORE_BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 CACHE_ENTRY = "application/vnd.afenv.cache.entry.v1+json"
+SIF_CONFIG = "application/vnd.sylabs.sif.config.v1+json"
+SIF_LAYER = "application/vnd.sylabs.sif.layer.v1.sif"
 
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
