@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from typing import TYPE_CHECKING
 
 from afenv.cli.output import print_json, show_built
 from afenv.workflow.receipt import known_result
+
+if TYPE_CHECKING:
+    from afenv.attest.sign import Signer
 
 
 def run(options: Namespace) -> int:
@@ -26,6 +30,8 @@ def run(options: Namespace) -> int:
             allow_dirty=options.allow_dirty,
             check=options.check,
             push=options.push,
+            attach=not options.no_attach,
+            signer=_signer(options),
         )
         built = [one.as_json() for one in found]
     if options.json:
@@ -36,8 +42,19 @@ def run(options: Namespace) -> int:
     return 0
 
 
+def _signer(options: Namespace) -> Signer | None:
+    if not options.sign:
+        return None
+    from afenv.errors import AfenvError
+    from afenv.workflow.sign import file_signer
+
+    if not options.push:
+        raise AfenvError("E030", "--sign goes with --push; `afenv sign` signs a layout")
+    return file_signer(options.folder_of_analysis / options.sign)
+
+
 def _known(options: Namespace) -> list[dict[str, object]] | None:
     """What the last build gave, if it was the plain one and nothing has changed since."""
-    if options.output or options.target != "oci" or options.check or options.push:
+    if options.output or options.target != "oci" or options.check or options.push or options.sign:
         return None
     return known_result(options.folder_of_analysis, options.environment, options.allow_dirty)

@@ -7,12 +7,14 @@ that only the archives of wheels state are remembered in the store when they are
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import afenv
 from afenv import canonical
 from afenv.digest import sha256_bytes
 from afenv.documents.lock import Lock
+from afenv.errors import AfenvError
 from afenv.oci import media
 from afenv.oci.attached import Attachment
 from afenv.oci.model import Image
@@ -68,6 +70,18 @@ def attachments_of(
     sbom, provenance = _make(project, lock, name, image, documents, builder, target, licenses)
     project.store.save_key(KIND, key, [project.store.put(sbom), project.store.put(provenance)])
     return [*documents, _attachment(media.SPDX, sbom), _attachment(media.IN_TOTO, provenance)]
+
+
+def with_signatures(path: Path, image: Image, attachments: Sequence[Attachment]) -> list[Attachment]:
+    """These attachments, and the signatures that the layout at ``path`` has for the same image already."""
+    from afenv.oci.attach_layout import layout_attachments
+
+    try:
+        known = layout_attachments(path, image.manifest_digest)
+    except AfenvError:  # a damaged layout is written anew
+        known = []
+    kept = [one for one in known if one.artifact_type == media.SIGSTORE_BUNDLE]
+    return [*attachments, *kept]
 
 
 def _make(

@@ -24,6 +24,8 @@ from afenv.workflow.lock import Locking, check_lock, load, lock_project
 from afenv.workflow.project import Project, choose_environments
 
 if TYPE_CHECKING:
+    from afenv.attest.sign import Signer
+    from afenv.oci.attached import Attachment
     from afenv.oci.model import Image
 
 
@@ -65,13 +67,16 @@ def build_project(
     allow_dirty: bool = False,
     check: bool = False,
     push: str | None = None,
+    attach: bool = True,
+    signer: Signer | None = None,
     live: bool = False,
 ) -> list[Built]:
     """Build one environment, or all, and write each for ``target``.
 
     With ``locked`` a lock that does not fit is an error (E020, E021); else it is refreshed first. With
     ``check`` every digest of what was written is checked; with ``push`` the image goes to that
-    reference as well. ``live`` builds what was last committed, whatever has changed since.
+    reference as well, with what belongs to it unless ``attach`` is False, and signed by ``signer``. ``live``
+    builds what was last committed, whatever has changed since.
     """
     manifest = load(project)
     names = choose_environments(manifest, environment)
@@ -84,7 +89,18 @@ def build_project(
     else:
         lock, _ = lock_project(project, Locking(allow_dirty=allow_dirty, live=live))
     built = [
-        _build(project, lock, name, output=output, target=target, check=check, push=push) for name in names
+        _build(
+            project,
+            lock,
+            name,
+            output=output,
+            target=target,
+            check=check,
+            push=push,
+            attach=attach,
+            signer=signer,
+        )
+        for name in names
     ]
     if target == "oci" and output is None and not live:
         _leave_receipt(project, manifest, environment, allow_dirty, built)
@@ -146,14 +162,25 @@ def _build(
     target: str,
     check: bool,
     push: str | None,
+    attach: bool,
+    signer: Signer | None,
 ) -> Built:
     lock_digest = sha256_file(project.lock_path)
     created = image_time(project, lock)
     with project.store.in_use():
         layers = _layers(project, lock, name, lock_digest, created)
         image = assemble(lock, name, layers, created, project.store)
-        path = _write(project, image, name, output, target)
-        pushed = _push(project, image, push) if push else None
+        attachments: Sequence[Attachment] = ()
+        if target == "oci" or (push and attach):
+            from afenv.workflow.attest import attachments_of
+
+            attachments = attachments_of(project, lock, name, image)
+        path = _write(project, image, name, output, target, attachments)
+        if push:
+            from afenv.workflow.push import publish
+
+            sent = attachments if attach else ()
+            publish(image, project.store, push, sent, quiet=project.quiet, signer=signer)
     if check:
         _check(image, path, target)
     return Built(
@@ -162,7 +189,7 @@ def _build(
         lock_digest=lock_digest,
         assembly_version=lock.assembly_version,
         path=path,
-        pushed=pushed,
+        pushed=push,
     )
 
 
@@ -194,13 +221,21 @@ def _layers(project: Project, lock: Lock, name: str, lock_digest: str, created: 
     return layers
 
 
-def _write(project: Project, image: Image, name: str, output: Path | None, target: str) -> str:
+def _write(
+    project: Project,
+    image: Image,
+    name: str,
+    output: Path | None,
+    target: str,
+    attachments: Sequence[Attachment],
+) -> str:
     """Write the image for its target and return the path, or for an engine the image's name there."""
     if target == "oci":  # the built-in that every build uses: not looked up among entry points
         from afenv.oci.layout import write_layout
+        from afenv.workflow.attest import with_signatures
 
         path = output or project.work_folder() / f"{name}.oci"
-        write_layout(image, project.store, path)
+        write_layout(image, project.store, path, attachments=with_signatures(path, image, attachments))
         return str(path)
     from afenv.oci.builders import find_builder
 
@@ -218,10 +253,3 @@ def _check(image: Image, path: str, target: str) -> None:
     found = check_image(Path(path))
     if found.image_id != image.image_id:
         raise AfenvError("E406", f"built {image.image_id}, and {path} holds {found.image_id}")
-
-
-def _push(project: Project, image: Image, reference: str) -> str:
-    from afenv.oci.registries import find_registry
-
-    find_registry().push(image, project.store, reference, quiet=project.quiet)
-    return reference
