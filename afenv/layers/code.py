@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from afenv.documents.lock import LockedCode
 from afenv.errors import AfenvError
 from afenv.layers import codetree
+from afenv.layers.code_index import clean_checkout, load_ignored
 from afenv.layers.codetree import CodeFile
 
 if TYPE_CHECKING:
@@ -95,19 +96,25 @@ def code_files(
         yield from _git_files(code, folder, store, settings)
         return
     here = folder / (code.folder or ".")
-    checkout = open_checkout(here)
-    if checkout is None or code.dirty or code.commit is None or checkout[0].head_is_unborn:
-        files = working_files(here, checkout)
-    else:
-        repository, sub = checkout
-        files = codetree.read_commit_tree(repository, str(repository.head.target), sub)
-    contents = codetree.verify_tree(files, code.tree)
+    contents = codetree.verify_tree(_files_at_hand(code, here, store), code.tree)
     try:
         yield from contents
     except AfenvError as error:
         if error.code != "E301":
             raise
         raise AfenvError("E021", error.problems[0].message, place=str(here)) from None
+
+
+def _files_at_hand(code: LockedCode, here: Path, store: ContentStore) -> list[CodeFile]:
+    if not code.dirty and code.commit is not None:
+        clean = clean_checkout(here, load_ignored(here, store))
+        if clean is not None:
+            return clean.files
+    checkout = open_checkout(here)
+    if checkout is None or code.dirty or code.commit is None or checkout[0].head_is_unborn:
+        return working_files(here, checkout)
+    repository, sub = checkout
+    return codetree.read_commit_tree(repository, str(repository.head.target), sub)
 
 
 def _git_files(

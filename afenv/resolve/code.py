@@ -19,6 +19,7 @@ from afenv.documents.manifest import CodeSource
 from afenv.errors import AfenvError
 from afenv.layers import codetree
 from afenv.layers.code import open_checkout, working_files
+from afenv.layers.code_index import Ignored, clean_checkout, ignore_rules, load_ignored, save_ignored
 from afenv.layers.own_files import EXEMPT
 from afenv.record import replace
 from afenv.resolve.code_fingerprint import quick_fingerprint
@@ -78,39 +79,41 @@ def resolve_code_cached(
             update=update,
         )
     here = folder / (source.folder or ".")
-    known = ignored_folders(here, store)
-    before = None if known is None else quick_fingerprint(here, known)
+    known = load_ignored(here, store)
+    before = None if known is None else quick_fingerprint(here, known.folders)
     if before is not None:
         fresh = _recalled(source, store.load_key("code", _key(before, allow_dirty, live)))
         if fresh is not None:
             return _kept(source, fresh, locked)
+    clean = clean_checkout(here, known)
+    if clean is not None:
+        tree, _ = codetree.git_tree(clean.files, str(here))
+        record = {"tree": tree, "commit": clean.commit, "date": clean.date, "dirty": False}
+        fresh = _recalled(source, record)
+        assert fresh is not None
+        return _kept(source, fresh, locked)
+    rules = ignore_rules(here)
     fresh = _from_folder(source, folder, allow_dirty, live, seen := _Seen(here))
     if seen.before is not None and seen.before == quick_fingerprint(here, seen.ignored):
         record = {"tree": fresh.tree, "commit": fresh.commit, "date": fresh.date, "dirty": fresh.dirty}
-        names = sorted(os.fsdecode(name) for name in seen.ignored)
-        store.save_key("code-ignored", _place(here), {"folders": names})
+        save_ignored(here, store, Ignored(seen.ignored, seen.ignored_files, rules))
         store.save_key("code", _key(seen.before, allow_dirty, live), record)
     return _kept(source, fresh, locked)
 
 
 def ignored_folders(here: Path, store: ContentStore) -> frozenset[bytes] | None:
     """The folders below ``here`` that git ignores, as the last full look found them; None before one."""
-    match store.load_key("code-ignored", _place(here)):
-        case {"folders": [*names]}:
-            return frozenset(os.fsencode(str(name)) for name in names)
-    return None
-
-
-def _place(here: Path) -> str:
-    return sha256_bytes(os.path.realpath(os.fsencode(here)))
+    known = load_ignored(here, store)
+    return None if known is None else known.folders
 
 
 class _Seen:
-    """What a look at a folder teaches for the next: the folders that git ignores, the fingerprint before."""
+    """What a look at a folder teaches for the next: what git ignores, the fingerprint before."""
 
     def __init__(self, here: Path) -> None:
         self._here = here
         self.ignored: frozenset[bytes] = frozenset()
+        self.ignored_files: frozenset[bytes] = frozenset()
         self.before: str | None = None
 
     def look(self, repository: pygit2.Repository | None, sub: bytes) -> None:
@@ -120,11 +123,13 @@ class _Seen:
 
             prefix = os.fsdecode(sub) + "/" if sub else ""
             states = repository.status(untracked_files="normal", ignored=True)
-            self.ignored = frozenset(
-                os.fsencode(path[len(prefix) :].rstrip("/"))
+            found = [
+                os.fsencode(path[len(prefix) :])
                 for path, state in states.items()
-                if state == FileStatus.IGNORED and path.endswith("/") and path.startswith(prefix)
-            ) - {b""}
+                if state == FileStatus.IGNORED and path.startswith(prefix)
+            ]
+            self.ignored = frozenset(path.rstrip(b"/") for path in found if path.endswith(b"/")) - {b""}
+            self.ignored_files = frozenset(path for path in found if not path.endswith(b"/"))
         self.before = quick_fingerprint(self._here, self.ignored)
 
 
