@@ -127,10 +127,34 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
     sub.add_argument("b", type=Path)
     _json(sub)
 
-    sub = command("push", "push an image to a registry")
-    sub.add_argument("image", type=Path, help="an OCI layout")
+    sub = command(
+        "push", "push an image to a registry", "Images for several platforms, SIFs, locks and manifests too."
+    )
+    sub.add_argument(
+        "image", type=Path, help="an OCI layout (folder or tar archive), a SIF, afenv.lock or afenv.yaml"
+    )
     sub.add_argument("reference", help="HOST[:PORT]/NAME[:TAG]")
+    sub.add_argument(
+        "--mount-from", metavar="NAME", help="a repository of the same registry that has some of the layers"
+    )
     _attaching(sub)
+    _json(sub)
+
+    sub = command(
+        "pull", "pull an image from a registry", "A SIF stays one; of other artifacts the files are written."
+    )
+    sub.add_argument("reference", help="[HOST[:PORT]/]NAME[:TAG][@DIGEST]")
+    sub.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="OUT",
+        help="where to write: a folder, or an archive if it ends in .tar (default NAME.oci, or NAME.sif)",
+    )
+    sub.add_argument(
+        "--platform", metavar="PLATFORM", help="such as linux/arm64 (default: that of this machine)"
+    )
+    sub.add_argument("--all-platforms", action="store_true", help="the whole index, with all its images")
     _json(sub)
 
     sub = command("sign", "sign an image and what is attached to it", "The signatures are attached to it.")

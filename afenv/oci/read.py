@@ -227,6 +227,22 @@ def open_image(path: Path, *, reference: str | None = None) -> Iterator[OpenedIm
         yield opened
 
 
+@contextlib.contextmanager
+def open_index(path: Path) -> Iterator[tuple[bytes, Blobs]]:
+    """The ``index.json`` and the blobs of a layout folder or ``oci-archive``; E001, E510."""
+    with contextlib.ExitStack() as stack:
+        try:
+            if path.is_dir():
+                found: FolderBlobs | ArchiveBlobs = FolderBlobs(path)
+                index = _read_small((path / "index.json").open("rb"), path)
+            else:
+                found = archive = ArchiveBlobs(_plain_tar(path, stack), path)
+                index = _read_small(archive.open_path("index.json"), path)
+        except (OSError, EOFError, tarfile.TarError) as error:
+            raise AfenvError("E510", f"this is not an image layout: {error}", place=str(path)) from None
+        yield index, found
+
+
 def _open(path: Path, reference: str | None, stack: contextlib.ExitStack) -> OpenedImage:
     if path.is_dir():
         if not (path / "oci-layout").is_file() or not (path / "index.json").is_file():

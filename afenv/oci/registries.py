@@ -13,6 +13,7 @@ from afenv.errors import AfenvError
 from afenv.oci.model import Blobs, Image
 
 if TYPE_CHECKING:
+    from afenv.oci.graph import Graph
     from afenv.store.content import ContentStore
 
 GROUP = "afenv.registries"
@@ -192,6 +193,22 @@ class Registry(Protocol):
         self, reference: str, store: ContentStore, *, platform: str | None = None, quiet: bool = False
     ) -> Image:
         """Bring an image into the content store: its config, manifest and layers, each checked."""
+        ...  # pragma: no cover
+
+    def push_graph(
+        self,
+        graph: Graph,
+        store: Blobs,
+        reference: str,
+        *,
+        quiet: bool = False,
+        mount_from: str | None = None,
+    ) -> str:
+        """Send a manifest or index with all that it names; ``store`` gives the blobs. Its digest."""
+        ...  # pragma: no cover
+
+    def pull_graph(self, reference: str, store: ContentStore, *, quiet: bool = False) -> Graph:
+        """Bring what the reference names, with all that this names, into the content store."""
         ...  # pragma: no cover
 
     def repository(

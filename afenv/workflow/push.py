@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
 
 def push_layout(
-    path: Path, reference: str, *, quiet: bool = False, attach: bool = True, signer: Signer | None = None
+    path: Path,
+    reference: str,
+    *,
+    quiet: bool = False,
+    attach: bool = True,
+    signer: Signer | None = None,
+    mount_from: str | None = None,
 ) -> str:
     """Push an image layout or archive to a registry and return the manifest's digest.
 
@@ -31,7 +37,15 @@ def push_layout(
             attachments = read_attachments(
                 opened.index, opened.blobs, opened.image.manifest_digest, str(path)
             )
-        return publish(opened.image, opened.blobs, reference, attachments, quiet=quiet, signer=signer)
+        return publish(
+            opened.image,
+            opened.blobs,
+            reference,
+            attachments,
+            quiet=quiet,
+            signer=signer,
+            mount_from=mount_from,
+        )
 
 
 def publish(

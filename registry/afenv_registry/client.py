@@ -16,6 +16,7 @@ from afenv_registry.session import Session
 from afenv_registry.transport import Patience, Transport
 
 if TYPE_CHECKING:
+    from afenv.oci.graph import Graph
     from afenv.oci.registries import RemoteImage
     from afenv.store.content import ContentStore
 
@@ -92,6 +93,46 @@ class RegistryClient:
         ):
             remote = resolve(repository, platform=platform)
             return pull_image(repository, remote, store, progress, self._connections)
+
+    def push_graph(
+        self,
+        graph: Graph,
+        store: Blobs,
+        reference: str,
+        *,
+        quiet: bool = False,
+        mount_from: str | None = None,
+    ) -> str:
+        """Send a manifest or index with all that it names; its digest. Errors as of :meth:`push`."""
+        target = parse_reference(reference, need_host=True)
+        if target.digest not in (None, graph.root.digest):
+            raise AfenvError("E603", f"the manifest is {graph.root.digest}", place=reference)
+        from afenv_registry.push import push_graph
+
+        with (
+            Progress(f"pushing to {target.host}", 0, quiet=quiet) as progress,
+            self._connected(target, "pull,push", progress) as repository,
+        ):
+            return push_graph(
+                repository,
+                graph,
+                store,
+                progress,
+                name=target.tag,
+                mount_from=(mount_from,) if mount_from else (),
+                connections=self._connections,
+            )
+
+    def pull_graph(self, reference: str, store: ContentStore, *, quiet: bool = False) -> Graph:
+        """Bring all that the reference names into the store. Errors as of :meth:`pull`."""
+        source = parse_reference(reference)
+        from afenv_registry.pull import pull_graph
+
+        with (
+            Progress(f"pulling from {source.host}", 0, quiet=quiet) as progress,
+            self._connected(source, "pull", progress) as repository,
+        ):
+            return pull_graph(repository, store, progress, self._connections)
 
     @contextlib.contextmanager
     def repository(

@@ -7,13 +7,14 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from afenv.errors import AfenvError
+from afenv.oci.graph import Graph, descriptors, walk
 from afenv.oci.model import Image
 from afenv.oci.registries import RemoteImage, RemoteManifest
 from afenv.progress import Progress
 from afenv.store.content import ContentStore
 from afenv_registry.download import fetch
 from afenv_registry.parallel import for_each
-from afenv_registry.resolve import descriptors, parse_config
+from afenv_registry.resolve import member, parse_config
 
 if TYPE_CHECKING:
     from afenv_registry.repository import Repository
@@ -63,7 +64,8 @@ def pull_image(
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise AfenvError("E510", f"this is not an image: {error}", place=place) from None
-    layers = descriptors(_as_manifest(remote), "layers")
+    manifest = RemoteManifest(content=remote.manifest, media_type=remote.media_type)
+    layers = descriptors(manifest, "layers")
     pull_blobs(repository, ((one["digest"], one["size"]) for one in layers), store, progress, connections)
     store.put(remote.config)
     store.put(remote.manifest)
@@ -72,6 +74,12 @@ def pull_image(
     return image
 
 
-def _as_manifest(remote: RemoteImage) -> RemoteManifest:
-
-    return RemoteManifest(content=remote.manifest, media_type=remote.media_type)
+def pull_graph(repository: Repository, store: ContentStore, progress: Progress, connections: int) -> Graph:
+    """Bring what the repository's reference names, with all that this names, into the store."""
+    reference = repository.reference
+    root = repository.get_manifest(reference.digest or reference.tag)
+    graph = walk(root, lambda descriptor: member(repository, descriptor))
+    pull_blobs(repository, graph.blobs.items(), store, progress, connections)
+    for manifest in graph.manifests().values():
+        store.put(manifest.content)
+    return graph

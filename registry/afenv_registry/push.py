@@ -15,6 +15,7 @@ from afenv_registry.parallel import for_each
 from afenv_registry.repository import ACCEPT
 
 if TYPE_CHECKING:
+    from afenv.oci.graph import Graph
     from afenv_registry.repository import Repository
 
 BASE_NAME = "org.opencontainers.image.base.name"
@@ -85,6 +86,41 @@ class ImagePush:
         if digest == self._image.image_id:
             return lambda: io.BytesIO(self._image.config)
         return lambda: self._store.open(digest)
+
+
+def push_graph(
+    repository: Repository,
+    graph: Graph,
+    store: Blobs,
+    progress: Progress,
+    *,
+    name: str,
+    mount_from: Sequence[str] = (),
+    connections: int,
+) -> str:
+    """Send a graph: its blobs, the manifests inside, and the root as ``name`` (a tag); the root's digest."""
+    there = repository.find_own(name)
+    if there == graph.root.digest:
+        return there
+    sources = list(mount_from)
+    for manifest in graph.manifests().values():
+        sources += base_repositories(repository, manifest.content)
+
+    def opener(digest: str) -> Callable[[], BinaryIO]:
+        return lambda: store.open(digest)
+
+    send_blobs(
+        repository,
+        graph.blobs.items(),
+        opener,
+        progress,
+        mount_from=tuple(dict.fromkeys(sources)),
+        connections=connections,
+    )
+    for manifest in graph.inner:
+        if repository.find_own(manifest.digest) is None:
+            repository.put_manifest(manifest.content, manifest.media_type)
+    return repository.put_manifest(graph.root.content, graph.root.media_type, name).digest
 
 
 def base_repositories(repository: Repository, manifest: bytes) -> list[str]:

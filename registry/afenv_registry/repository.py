@@ -95,6 +95,11 @@ class Repository:
             kind = str(json.loads(answer.body).get("mediaType") or kind)
         return RemoteManifest(content=answer.body, media_type=kind or media.IMAGE_MANIFEST)
 
+    def find_own(self, name: str) -> str | None:
+        """The digest of what the registry itself, no mirror, has under a tag or digest; None if nothing."""
+        found = self._find_manifest(self.own, name, ACCEPT)
+        return None if found is None else found.digest
+
     def put_manifest(self, content: bytes, media_type: str, name: str | None = None) -> Stored:
         """Store a manifest under a tag, or under its digest alone. E301 if another digest comes back."""
         digest = sha256_bytes(content)

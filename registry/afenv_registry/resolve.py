@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import json
 import platform as host_platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from afenv.digest import PATTERN
 from afenv.errors import AfenvError
-from afenv.oci import media
+from afenv.oci.graph import INDEXES, check_descriptor, checked_member, descriptors, is_index
 from afenv.oci.registries import RemoteImage, RemoteManifest
-from afenv_registry.reference import Reference
 from afenv_registry.repository import MANIFEST, Repository
 
-INDEXES = (media.IMAGE_INDEX, media.DOCKER_INDEX)
-MANIFESTS = (media.IMAGE_MANIFEST, media.DOCKER_MANIFEST)
 DEPTH = 3  # indexes inside indexes
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "i686": "386", "armv7l": "arm"}
 DEFAULT_VARIANT = {"arm64": "v8", "arm": "v7"}
@@ -42,45 +38,9 @@ def resolve(repository: Repository, *, platform: str | None = None) -> RemoteIma
     return image
 
 
-def is_index(manifest: RemoteManifest) -> bool:
-    """Whether it is an index, by its type or, where that is missing, by its form."""
-    if manifest.media_type in INDEXES:
-        return True
-    return manifest.media_type not in MANIFESTS and "manifests" in manifest.document()
-
-
-def descriptors(manifest: RemoteManifest, key: str) -> list[dict[str, Any]]:
-    """The descriptors in a list of a manifest or index; E602 if one is malformed."""
-    found = manifest.document().get(key) or []
-    for one in found if isinstance(found, list) else [None]:
-        check_descriptor(one, manifest.digest)
-    return list(found)
-
-
-def check_descriptor(value: Any, place: str) -> None:
-    """E602 unless it is a descriptor with a sha256 digest and a size."""
-    good = (
-        isinstance(value, dict)
-        and isinstance(value.get("digest"), str)
-        and PATTERN.match(value["digest"])
-        and type(value.get("size")) is int
-        and value["size"] >= 0
-        and isinstance(value.get("mediaType", ""), str)
-        and isinstance(value.get("platform") or {}, dict)
-        and isinstance(value.get("annotations") or {}, dict)
-    )
-    if not good:
-        raise AfenvError("E602", f"a manifest has a descriptor that is none: {str(value)[:200]}", place=place)
-
-
-def member(repository: Repository, descriptor: dict[str, Any]) -> RemoteManifest:
-    """The manifest that a descriptor of an index names."""
-    found = repository.get_manifest(descriptor["digest"])
-    if len(found.content) != descriptor["size"]:
-        raise AfenvError(
-            "E302", f"{descriptor['digest']} has {len(found.content)} bytes, not {descriptor['size']}"
-        )
-    return replace(found, media_type=descriptor.get("mediaType") or found.media_type)
+def member(repository: Repository, descriptor: Mapping[str, Any]) -> RemoteManifest:
+    """The manifest that a descriptor of an index names, checked."""
+    return checked_member(repository.get_manifest(descriptor["digest"]).content, descriptor)
 
 
 def _through(repository: Repository, index: RemoteManifest, platform: str, depth: int) -> RemoteManifest:
@@ -168,11 +128,6 @@ def _check_platform(image: RemoteImage, platform: str, place: str) -> None:
     if own and differing:
         names = "/".join(own[key] for key in ("os", "architecture", "variant") if key in own)
         raise AfenvError("E604", f"there is no image for {platform}; there is: {names}", place=place)
-
-
-def reference_of(reference: Reference) -> str:
-    """The name without tag and digest."""
-    return f"{reference.host}/{reference.repository}"
 
 
 def parse_config(image: RemoteImage) -> dict[str, Any]:
