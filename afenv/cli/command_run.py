@@ -6,12 +6,14 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from afenv.cli.output import say
 from afenv.documents.manifest import AnalysisManifest
 from afenv.oci.model import Image
-from afenv.run.request import Mount, parse_bind, parse_variable
+from afenv.run.request import Mount, RunRequest, parse_bind, parse_variable
+from afenv.store.content import write_error
 from afenv.workflow.lock import load
 from afenv.workflow.project import Project, choose_environment, open_project
 from afenv.workflow.running import image_to_run
@@ -31,23 +33,27 @@ def run_in(options: Namespace, command: Sequence[str], *, entrypoint: bool = Tru
         project, name, locked=options.locked, allow_dirty=options.allow_dirty, live=options.live
     )
     workdir = options.folder_of_analysis.absolute() if options.folder_of_analysis != Path() else Path.cwd()
-    if getattr(options, "batch", None):
-        return _write_batch(options, project, image, command, workdir)
-    from afenv.run.container import plan_run, run_image
+    from afenv.run.container import plan_request, request_of, run_image
 
+    batch = getattr(options, "batch", None)
+    request = request_of(
+        command,
+        workdir=workdir,
+        interactive=not batch and sys.stdin is not None and sys.stdin.isatty(),
+        mounts=_mounts(options, project, manifest, image),
+        env=dict(parse_variable(text, os.environ) for text in options.env),
+        gpu=_gpu(options, manifest, name, here=not batch),
+        network=not options.no_network,
+        entrypoint=entrypoint,
+    )
+    if batch:
+        return _write_batch(options, project, name, image, request)
     with project.store.in_use():
-        plan = plan_run(
+        plan = plan_request(
             image,
             project.store,
-            command,
-            workdir=workdir,
+            request,
             runtime=options.runtime,
-            interactive=sys.stdin is not None and sys.stdin.isatty(),
-            mounts=_mounts(options, project, manifest, image),
-            env=dict(parse_variable(text, os.environ) for text in options.env),
-            gpu=_gpu(options, manifest, name),
-            network=not options.no_network,
-            entrypoint=entrypoint,
             load=not options.dry_run,
             quiet=options.quiet,
         )
@@ -71,16 +77,40 @@ def _mounts(
     return tuple(found)
 
 
-def _gpu(options: Namespace, manifest: AnalysisManifest, name: str) -> bool:
+def _gpu(options: Namespace, manifest: AnalysisManifest, name: str, *, here: bool) -> bool:
+    """Whether the GPU goes in; one that is needed ``here`` must be here."""
     asked = manifest.environments[name].gpu
     if asked is None or options.no_gpu:
         return False
+    if not here:
+        return True
     from afenv.run.gpu import wants_gpu
 
     return wants_gpu(True, asked.optional, warn=lambda text: say(f"warning: {text}", quiet=options.quiet))
 
 
 def _write_batch(
-    options: Namespace, project: Project, image: Image, command: Sequence[str], workdir: Path
+    options: Namespace, project: Project, environment: str, image: Image, request: RunRequest
 ) -> int:
-    raise NotImplementedError
+    from afenv.oci.builders import find_builder
+    from afenv.run.apptainer import for_jobs
+    from afenv.run.batch import htcondor_file, parse_resources, slurm_script
+
+    resources = parse_resources(options.cpus, options.memory, options.gpus, options.time)
+    request = replace(request, gpu=request.gpu or bool(resources.gpus))
+    path = project.work_folder() / f"{environment}.sif"
+    find_builder("sif").build(image, project.store, {"target": "sif", "path": path, "quiet": options.quiet})
+    config = image.configuration().get("config") or {}
+    if options.batch == "slurm":
+        text = slurm_script(image.name, path, config, request, resources, for_jobs())
+    else:
+        text = htcondor_file(image.name, path, config, request, resources)
+    if options.output is None:
+        sys.stdout.write(text)
+        return 0
+    output = options.folder_of_analysis / options.output
+    try:
+        output.write_text(text)
+    except OSError as error:
+        raise write_error(error, output) from error
+    return 0

@@ -39,17 +39,27 @@ class Apptainer:
 
 def find() -> Apptainer:
     """Apptainer or Singularity, if there is such a command (``AFENV_APPTAINER`` may name it); else E501."""
-    given = os.environ.get("AFENV_APPTAINER")
+    given = _given()
     if given:
-        try:
-            return Apptainer(command=tuple(shlex.split(given)))
-        except ValueError as error:
-            raise AfenvError("E030", f"{given!r}: {error}", place="AFENV_APPTAINER") from None
+        return given
     for name in NAMES:
         found = shutil.which(name)
         if found:
             return Apptainer(command=(found,))
     raise AfenvError("E501", "there is no apptainer on this host")
+
+
+def for_jobs() -> Apptainer:
+    """The Apptainer of another host, of which only the name is known."""
+    return _given() or Apptainer(command=("apptainer",))
+
+
+def _given() -> Apptainer | None:
+    text = os.environ.get("AFENV_APPTAINER")
+    try:
+        return Apptainer(command=tuple(shlex.split(text))) if text else None
+    except ValueError as error:
+        raise AfenvError("E030", f"{text!r}: {error}", place="AFENV_APPTAINER") from None
 
 
 def prepare(runtime: Apptainer, image: Image, store: ContentStore, *, load: bool, quiet: bool) -> str:

@@ -26,7 +26,7 @@ from afenv.store.content import ContentStore
 if TYPE_CHECKING:
     from afenv.run.choose import Runtime
 
-__all__ = ["Mount", "RunPlan", "find_runtime", "plan_run", "run_image"]
+__all__ = ["Mount", "RunPlan", "find_runtime", "plan_request", "plan_run", "request_of", "run_image"]
 
 _SCRATCH = "/afenv-scratch-folder"
 
@@ -67,24 +67,67 @@ def plan_run(
     env: Mapping[str, str] | None = None,
     gpu: bool = False,
     network: bool = True,
-    entrypoint: bool = True,
+    load: bool = True,
+    quiet: bool = False,
+) -> RunPlan:
+    """:func:`plan_request` for what :func:`request_of` makes of the rest."""
+    request = request_of(
+        command,
+        workdir=workdir,
+        interactive=interactive,
+        mounts=mounts,
+        env=env,
+        gpu=gpu,
+        network=network,
+    )
+    return plan_request(image, store, request, runtime=runtime, load=load, quiet=quiet)
+
+
+def plan_request(
+    image: Image,
+    store: ContentStore,
+    request: RunRequest,
+    *,
+    runtime: str | None = None,
     load: bool = True,
     quiet: bool = False,
 ) -> RunPlan:
     """Choose a runtime, bring the image into it if it is not there, and say what will be run.
 
+    Without ``load`` no image is loaded into an engine, which is for showing the command line. Errors: those
+    of :func:`~afenv.run.choose.find_runtime`, E502 if the image cannot be brought in.
+    """
+    chosen = find_runtime(runtime)
+    return RunPlan(
+        runtime=chosen,
+        image=module_of(chosen).prepare(chosen, image, store, load=load, quiet=quiet),
+        config=image.configuration().get("config") or {},
+        request=request,
+    )
+
+
+def request_of(
+    command: Sequence[str],
+    *,
+    workdir: Path,
+    interactive: bool = False,
+    mounts: Sequence[Mount] = (),
+    env: Mapping[str, str] | None = None,
+    gpu: bool = False,
+    network: bool = True,
+    entrypoint: bool = True,
+) -> RunRequest:
+    """What this process asks for.
+
     ``interactive`` asks for a terminal; without ``entrypoint`` the image's own is passed over, activation
-    excepted. Without ``load`` nothing is changed, which is for showing the
-    command line. Errors: those of :func:`~afenv.run.choose.find_runtime`, E502 if the image cannot be
-    brought in, E001 and E030 for a working directory that cannot be used.
+    excepted. E001 and E030 for a working directory that cannot be used.
     """
     folder = workdir.absolute()
     if not folder.is_dir():
         raise AfenvError("E001", "there is no such folder", place=str(folder))
     if folder.parent == folder:
         raise AfenvError("E030", "the root folder cannot be the working directory; change into another one")
-    chosen = find_runtime(runtime)
-    request = RunRequest(
+    return RunRequest(
         command=tuple(command),
         workdir=folder,
         uid=os.getuid(),
@@ -97,12 +140,6 @@ def plan_run(
         gpu=gpu,
         network=network,
         entrypoint=entrypoint,
-    )
-    return RunPlan(
-        runtime=chosen,
-        image=module_of(chosen).prepare(chosen, image, store, load=load, quiet=quiet),
-        config=image.configuration().get("config") or {},
-        request=request,
     )
 
 
