@@ -78,7 +78,7 @@ def sbom(
     ]
     if extracted:
         document["hasExtractedLicensingInfos"] = extracted
-    return canonical.indented(document)
+    return canonical.compact(document)
 
 
 def _packages(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from afenv import canonical
@@ -16,6 +15,7 @@ from afenv.digest import PATTERN, sha256_bytes
 from afenv.errors import AfenvError
 from afenv.oci import media
 from afenv.oci.model import Blobs, Descriptor
+from afenv.record import field, record
 
 EMPTY = b"{}"
 EMPTY_DIGEST = sha256_bytes(EMPTY)
@@ -23,14 +23,14 @@ LARGEST = 64 << 20  # bytes; an attachment larger than this is refused
 MANIFEST_LIMIT = 4 << 20  # bytes; registries take no larger manifests
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Attachment:
     """A document that belongs to an image; ``title`` is the name of a file for it."""
 
     artifact_type: str
     media_type: str
     title: str
-    content: bytes = field(repr=False)
+    content: bytes
     annotations: Mapping[str, str] = field(default_factory=dict)
 
     @property
