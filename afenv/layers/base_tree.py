@@ -8,13 +8,15 @@ Paths are relative to the root of the image, without a slash at either end.
 from __future__ import annotations
 
 import json
-import posixpath
 import zlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
+from afenv import canonical
+from afenv.digest import sha256_bytes
+from afenv.documents.lock import LockedBase
 from afenv.errors import AfenvError
 
 VERSION = 1  # of the form in which trees are kept
@@ -85,17 +87,6 @@ class BaseTree:
         """The content of a file that is kept, links being followed; None if there is none."""
         kept = self.kept.get(self.real(path) or path)
         return kept.data if kept is not None else None
-
-    def place(self, path: str) -> str:
-        """Where something that is written at ``path`` comes to lie: links among its parents are followed.
-
-        The last part is not followed. A link that leads to nothing is followed all the same.
-        """
-        parent, slash, name = path.rpartition("/")
-        if not slash:
-            return path
-        real = self.real(parent)
-        return f"{real}/{name}" if real else name if real == "" else path
 
     def real(self, path: str) -> str | None:
         """The path with all symbolic links followed; None for a circle."""
@@ -173,6 +164,11 @@ def _text(path: str) -> str:
     return path if path.isascii() else path.encode("latin-1").decode("utf-8", "surrogateescape")
 
 
+def base_identity(base: LockedBase) -> str:
+    """What layers on top of a base depend on: the content of its layers."""
+    return sha256_bytes(canonical.compact(["base", 1, [layer.diff_id for layer in base.layers]]))
+
+
 class OpenBase(Protocol):
     """A base image whose layers can be read."""
 
@@ -191,13 +187,20 @@ class Ground:
 
     def __init__(self, tree: BaseTree) -> None:
         self._tree = tree
+        self._real: dict[str, str] = {"": ""}
 
     def place(self, path: str) -> str:
-        """Where ``path`` comes to lie; E304 if links of the base lead in a circle."""
-        parent = posixpath.dirname(path)
-        if parent and self._tree.real(parent) is None:
-            raise AfenvError("E304", f"links of the base image lead /{path} in a circle")
-        return self._tree.place(path)
+        """Where ``path`` comes to lie; E304 if it is not in its normal form, or links go in a circle."""
+        parent, _, name = path.rpartition("/")
+        real = self._real.get(parent)
+        if real is None:
+            if {"", ".", ".."} & set(parent.split("/")):
+                raise AfenvError("E304", f"{path!r} is not a path that a layer may hold")
+            found = self._tree.real(parent)
+            if found is None:
+                raise AfenvError("E304", f"links of the base image lead /{path} in a circle")
+            real = self._real[parent] = found
+        return f"{real}/{name}" if real else name
 
     def folder(self, path: str) -> Folder | None:
         """The folder of the base at a path that :meth:`place` gave; None if there is none."""

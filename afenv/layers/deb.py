@@ -64,24 +64,31 @@ def write_debs(
     *,
     compiler: Compiler | None = None,
     store: ContentStore | None = None,
+    merged: bool = True,
 ) -> None:
     """Write the packages, whose archives lie at ``paths``, into a layer.
 
     Raises E301 (wrong digest), E303 (malformed), E304 (unsafe path or device), E401 (two files at one
     path); the layer is then to be thrown away. With ``compiler``, modules below ``/usr/lib/python3*``
-    get their bytecode. With ``store``, what the system layer needs to know of them is kept there.
+    get their bytecode. With ``store``, what the system layer needs to know of them is kept there. Without
+    ``merged``, paths are those of the packages: a base image has its own links at the top.
     """
     for deb, path in zip(debs, paths, strict=True):
         writer.package = deb.name
         with open_deb(path, sha256=deb.file.sha256) as archive:
-            facts = _write_deb(deb, archive, writer, str(path), compiler)
+            facts = _write_deb(deb, archive, writer, str(path), compiler, merged)
         if store is not None:  # only now the digest is known to be right
             save_facts(store, deb.file.sha256, facts)
     writer.package = ""
 
 
 def _write_deb(
-    deb: LockedDeb, archive: DebArchive, writer: LayerWriter, place: str, compiler: Compiler | None
+    deb: LockedDeb,
+    archive: DebArchive,
+    writer: LayerWriter,
+    place: str,
+    compiler: Compiler | None,
+    merged: bool,
 ) -> DebFacts:
     control = archive.control_files()
     stanza = parse_control(control["control"], place)
@@ -94,7 +101,7 @@ def _write_deb(
     for member in archive.members():
         path, kind, mode, size, linkname, chunks = member
         listed.append(path)
-        target = merged_path(path)
+        target = merged_path(path) if merged else path
         whole: bytes | None = None
         if kind == "file":
             module = compiler is not None and path.endswith(".py") and target.startswith("usr/lib/python3")
@@ -113,13 +120,15 @@ def _write_deb(
             if target:
                 writer.directory(target, mode)
         elif kind == "symlink":
-            writer.symlink(link_path(path), linkname)
+            link = link_path(path) if merged else path
+            if not writer.is_base_folder(link):  # dpkg, too, leaves a folder where a package has a link
+                writer.symlink(link, linkname)
         else:
             if linkname not in files:
                 raise AfenvError(
                     "E303", f"{path} is a hard link to {linkname}, which is not a file before it", place=place
                 )
-            writer.hardlink(target, merged_path(linkname))
+            writer.hardlink(target, merged_path(linkname) if merged else linkname)
             files.add(path)
         gatherer.see(member, whole)
     name = stanza.info_name

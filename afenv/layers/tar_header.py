@@ -57,6 +57,21 @@ def header(name: bytes, mode: int, mtime: int, kind: bytes, size: int = 0, targe
     return before + body + padding(len(body)) + member
 
 
+def folder_header(name: bytes, mode: int, mtime: int, uid: int, gid: int) -> bytes:
+    """The header of a folder that belongs to someone else than root."""
+    whole = header(name, mode, mtime, FOLDER)
+    member = bytearray(whole[-BLOCK:])
+    member[108:124] = _number(uid) + _number(gid)
+    member[148:156] = b" " * 8
+    member[148:156] = b"%06o\0 " % sum(member)
+    return whole[:-BLOCK] + bytes(member)
+
+
+def _number(value: int) -> bytes:
+    """Seven octal digits, or where they do not suffice the binary form of GNU tar."""
+    return b"%07o\0" % value if value < 8**7 else b"\x80" + value.to_bytes(7)
+
+
 def _split(name: bytes) -> tuple[bytes, bytes]:
     """``name`` as prefix (at most 155 bytes) and name (at most 100); two empty ones if that cannot be."""
     if len(name) > 256:

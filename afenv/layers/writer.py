@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from isal.isal_zlib import crc32 as crc32_of
 
@@ -18,6 +18,9 @@ from afenv.errors import AfenvError
 from afenv.layers import gzip_members, tar_header
 from afenv.layers.listing import Kind, ListingEntry
 from afenv.record import record
+
+if TYPE_CHECKING:
+    from afenv.layers.base_tree import Ground
 
 # A deflate stream shorter than this is inflated and deflated again with its neighbours: a member of its
 # own would cost more than it saves. Part of the assembly version.
@@ -58,10 +61,15 @@ class LayerWriter:
     path again does nothing if the content is the same and is E401 if not; a path that leads outside, or
     is not in its normal form, is E304. ``package`` names, in the listing, the owner of what is written
     from then on.
+
+    On a base image (``ground``), links of the base among the parents of a path are followed, and folders
+    that the base has keep their mode and owner; a file in the place of such a folder is E401, as is a
+    folder in the place of a file.
     """
 
-    def __init__(self, blob: Blob, *, mtime: int) -> None:
+    def __init__(self, blob: Blob, *, mtime: int, ground: Ground | None = None) -> None:
         self.package = ""
+        self._ground = ground
         self._blob = blob
         self._mtime = mtime
         self._hash = hashlib.sha256()
@@ -73,6 +81,12 @@ class LayerWriter:
     def directory(self, path: str, mode: int = 0o755) -> None:
         """A folder. Given twice, the first mode counts."""
         mode &= MODE_MASK
+        if self._ground is not None:
+            path = self._ground.follow(path)
+            if self._ground.folder(path) is not None:
+                if path not in self._folders:
+                    self._parent(path)
+                return
         given = self._folders.get(path)
         if given or (given is False and mode == 0o755):
             self._folders[path] = True
@@ -88,6 +102,7 @@ class LayerWriter:
         """A file whose content is at hand."""
         size = len(data)
         mode &= MODE_MASK
+        path = self._place(path)
         if self._enter(path, ListingEntry(path, "f", mode, size, crc32_of(data), "", self.package)):
             self._header(path, mode, tar_header.FILE, size)
             self._append(data)
@@ -99,6 +114,7 @@ class LayerWriter:
         E303 unless the stream inflates to exactly ``size`` bytes with that CRC-32.
         """
         mode &= MODE_MASK
+        path = self._place(path)
         if not self._enter(path, ListingEntry(path, "f", mode, size, crc32, "", self.package)):
             return
         self._header(path, mode, tar_header.FILE, size)
@@ -117,6 +133,7 @@ class LayerWriter:
     def stream(self, path: str, mode: int, size: int, chunks: Iterable[bytes | memoryview]) -> None:
         """A file whose content comes in chunks; E303 unless they are ``size`` bytes together."""
         mode &= MODE_MASK
+        path = self._place(path)
         new = path not in self._entries
         if new:
             self._enter(path, ListingEntry(path, "f", mode, size, 0, "", self.package))
@@ -141,16 +158,22 @@ class LayerWriter:
 
     def symlink(self, path: str, target: str) -> None:
         """A symbolic link, with any target."""
+        path = self._place(path)
         if self._enter(path, ListingEntry(path, "l", 0o777, 0, None, target, self.package)):
             self._header(path, 0o777, tar_header.SYMBOLIC_LINK, target=target)
 
     def hardlink(self, path: str, target: str) -> None:
         """A hard link to a path of the same layer that was written before."""
+        path, target = self._place(path), self._place(target)
         known = self._entries.get(target)
         if known is None or known.kind not in "fh":
             raise AfenvError("E303", f"{path} is a hard link to {target}, which is not a file of this layer")
         if self._enter(path, ListingEntry(path, "h", known.mode, 0, None, target, self.package)):
             self._header(path, known.mode, tar_header.HARD_LINK, target=target)
+
+    def is_base_folder(self, path: str) -> bool:
+        """Whether the base image has a folder there, which is no link."""
+        return self._ground is not None and self._ground.folder(self._ground.place(path)) is not None
 
     def finish(self) -> WrittenLayer:
         """End the archive. The blob has everything then; committing it is the caller's part."""
@@ -165,6 +188,9 @@ class LayerWriter:
             size=self._blob.size,
             entries=tuple(self._entries.values()),
         )
+
+    def _place(self, path: str) -> str:
+        return path if self._ground is None else self._ground.place(path)
 
     def _enter(self, path: str, entry: ListingEntry) -> bool:
         """Note a path; False if it is there already with the same content."""
@@ -181,11 +207,26 @@ class LayerWriter:
         if parent not in self._folders:
             if parent in self._entries:
                 raise AfenvError("E401", f"{path} would lie inside {parent}, which is not a folder")
-            self._enter(parent, ListingEntry(parent, "d", 0o755))
-            self._folders[parent] = False
-            self._header(parent + "/", 0o755, tar_header.FOLDER)
+            self._parent(parent)
+        if self._ground is not None:
+            if entry.kind != "d" and self._ground.folder(path) is not None:
+                raise AfenvError("E401", f"{path} would replace a folder of the base image")
+            if entry.kind == "d" and self._ground.holds_file(path):
+                raise AfenvError("E401", f"the folder {path} would replace a file of the base image")
         self._entries[path] = entry
         return True
+
+    def _parent(self, path: str) -> None:
+        """A folder that has to be there: as the base image has it, or with mode 0755."""
+        there = self._ground.folder(path) if self._ground is not None else None
+        mode = 0o755 if there is None else there.mode
+        self._enter(path, ListingEntry(path, "d", mode))
+        self._folders[path] = there is not None
+        if there is None or not (there.uid or there.gid):
+            self._header(path + "/", mode, tar_header.FOLDER)
+        else:
+            name = f"{path}/".encode("utf-8", "surrogateescape")
+            self._append(tar_header.folder_header(name, mode, self._mtime, there.uid, there.gid))
 
     def _header(self, path: str, mode: int, kind: bytes, size: int = 0, target: str = "") -> None:
         name = path.encode("utf-8", "surrogateescape")

@@ -21,7 +21,7 @@ from afenv.digest import PATTERN, sha256_bytes
 from afenv.documents.lock import LockedBase, LockedBaseLayer
 from afenv.errors import AfenvError
 from afenv.layers import base_facts
-from afenv.layers.base_tree import BaseTree, Folder, Kept, parse_tree
+from afenv.layers.base_tree import VERSION, BaseTree, Folder, Kept, parse_tree
 from afenv.oci import media
 from afenv.oci.blobs import decompressed
 from afenv.oci.files import Entry, Keep, LayerFiles, lay, read_layer
@@ -56,7 +56,8 @@ class StoredBase:
         E301 if a layer is not what its diff_id says, E305 if one is not in the store, E510 if one is no
         tar.
         """
-        key = base_identity(self.layers, "tree")
+        pairs = [[layer.digest, layer.diff_id] for layer in self.layers]
+        key = sha256_bytes(canonical.compact(["base-tree", VERSION, pairs]))
         known = self.store.load_key(_KIND, key)
         if isinstance(known, str) and self.store.has(known):
             try:
@@ -132,12 +133,6 @@ class _Hashing:
 
     def digest(self) -> str:
         return "sha256:" + self._hash.hexdigest()
-
-
-def base_identity(layers: Collection[LockedBaseLayer], purpose: str) -> str:
-    """A key for what follows from the layers of a base."""
-    pairs = [[layer.digest, layer.diff_id] for layer in layers]
-    return sha256_bytes(canonical.compact(["base", 1, purpose, pairs]))
 
 
 def _is_wanted(path: str) -> bool:
