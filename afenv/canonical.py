@@ -6,17 +6,18 @@ of; ``indented`` is what people read and version control compares.
 
 from __future__ import annotations
 
-import json
+from json import JSONEncoder
 from typing import Any
+
+_compact = JSONEncoder(sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_indented = JSONEncoder(sort_keys=True, ensure_ascii=False, allow_nan=False, indent=2)
 
 
 def compact(value: Any) -> bytes:
     """The value on one line, without spaces and without a final newline."""
-    return json.dumps(
-        value, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":")
-    ).encode()
+    return _compact.encode(value).encode()
 
 
 def indented(value: Any) -> bytes:
     """The value indented by two spaces, with a final newline."""
-    return (json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, indent=2) + "\n").encode()
+    return (_indented.encode(value) + "\n").encode()

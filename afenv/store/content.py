@@ -48,6 +48,7 @@ class ContentStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._blobs = str(folder / "blobs" / "sha256")
+        self._keys = str(folder / "keys")
         self._pending: dict[str, tuple[int, int, int]] = {}  # hashed by this process, not synced yet
         self._pending_lock = threading.Lock()
 
@@ -214,14 +215,17 @@ class ContentStore:
             os.close(descriptor)
 
     def _key_path(self, kind: str, key: str) -> Path:
+        return Path(self._key_name(kind, key))
+
+    def _key_name(self, kind: str, key: str) -> str:
         name = hex_of(key)
-        return self.folder / "keys" / kind / name[:2] / f"{name}.json"
+        return f"{self._keys}/{kind}/{name[:2]}/{name}.json"
 
     def load_key(self, kind: str, key: str) -> Any | None:
         """What was saved under an input key (a digest); None if there is nothing or it is damaged."""
-        path = self._key_path(kind, key)
+        path = self._key_name(kind, key)
         try:
-            with path.open("rb") as file:
+            with open(path, "rb") as file:  # noqa: PTH123 - several hundred per build
                 value = json.loads(file.read())
                 if time.time() - os.fstat(file.fileno()).st_mtime > marks.DAY:
                     with contextlib.suppress(OSError):
