@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -11,11 +10,9 @@ from afenv.documents.lock import LockedCode
 from afenv.errors import AfenvError
 from afenv.layers import codetree
 from afenv.layers.code_index import clean_checkout, load_ignored
-from afenv.layers.codetree import CodeFile
+from afenv.layers.codetree import CodeFile, Content
 
 if TYPE_CHECKING:
-    import pygit2
-
     from afenv.settings import Settings
     from afenv.store.content import ContentStore
 
@@ -26,77 +23,26 @@ class Writer(Protocol):
     def directory(self, path: str, mode: int = 0o755) -> None:
         """Add a folder."""
 
-    def file(self, path: str, mode: int, data: bytes) -> None:
+    def file(self, path: str, mode: int, data: bytes | memoryview) -> None:
         """Add a file."""
 
     def symlink(self, path: str, target: str) -> None:
         """Add a symbolic link."""
 
 
-def open_checkout(folder: Path) -> tuple[pygit2.Repository, bytes] | None:
-    """The git checkout that a folder lies in, and the folder's path in it; None if it lies in none.
-
-    A folder that the surrounding repository ignores is not part of it. E110 if the repository cannot be
-    opened or has no files of its own (a bare one).
-    """
-    real = Path(os.path.realpath(folder))
-    if not any(os.path.lexists(parent / ".git") for parent in (real, *real.parents)):
-        return None  # spares the import
-    import pygit2
-
-    try:
-        found = pygit2.discover_repository(str(real))
-        if found is None:
-            return None
-        repository = pygit2.Repository(found)
-    except (pygit2.GitError, KeyError) as error:
-        raise AfenvError("E110", f"git: {str(error).strip(chr(39))}", place=str(folder)) from None
-    if repository.workdir is None:
-        raise AfenvError("E110", "the repository is bare: it has no files at hand", place=str(folder))
-    sub = os.path.relpath(real, os.path.realpath(repository.workdir))
-    if sub == ".":
-        return repository, b""
-    if sub.startswith("..") or repository.path_is_ignored(sub + "/"):
-        return None
-    return repository, os.fsencode(sub)
-
-
-def working_files(folder: Path, checkout: tuple[pygit2.Repository, bytes] | None) -> list[CodeFile]:
-    """The files of a folder as they are; inside a checkout without those that git ignores."""
-    if checkout is None:
-        return codetree.read_folder(folder)
-    repository, sub = checkout
-    prefix = sub + b"/" if sub else b""
-    tracked = {os.fsencode(entry.path) for entry in repository.index}
-    tracked_folders = {
-        path[:position]
-        for path in tracked
-        for position in range(len(path))
-        if path[position : position + 1] == b"/"
-    }
-
-    def ignored(path: bytes, is_folder: bool) -> bool:
-        full = prefix + path
-        if full in (tracked_folders if is_folder else tracked):
-            return False
-        return bool(repository.path_is_ignored(os.fsdecode(full + (b"/" if is_folder else b""))))
-
-    return codetree.read_folder(folder, ignored)
-
-
 def code_files(
     code: LockedCode, folder: Path, store: ContentStore, settings: Settings
-) -> Iterator[tuple[CodeFile, bytes]]:
+) -> Iterator[tuple[CodeFile, Content]]:
     """The locked files with their content, sorted by path, checked against the lock's tree hash.
 
     ``folder`` is that of the manifest. E021 if the folder at hand is not what was locked any more; E301 if a
-    repository gives something else; E108, E110, E201, E203 if it cannot be had.
+    repository gives something else; E108, E110, E130, E131, E132, E133, E201, E203 if it cannot be had.
     """
     if code.git is not None:
         yield from _git_files(code, folder, store, settings)
         return
     here = folder / (code.folder or ".")
-    contents = codetree.verify_tree(_files_at_hand(code, here, store), code.tree)
+    contents = codetree.verify_tree(_files_at_hand(code, here, store, settings), code.tree)
     try:
         yield from contents
     except AfenvError as error:
@@ -105,29 +51,39 @@ def code_files(
         raise AfenvError("E021", error.problems[0].message, place=str(here)) from None
 
 
-def _files_at_hand(code: LockedCode, here: Path, store: ContentStore) -> list[CodeFile]:
+def _files_at_hand(code: LockedCode, here: Path, store: ContentStore, settings: Settings) -> list[CodeFile]:
     if not code.dirty and code.commit is not None:
         clean = clean_checkout(here, load_ignored(here, store))
         if clean is not None:
             return clean.files
+    from afenv.layers.code_checkout import open_checkout, read_head, read_present
+    from afenv.layers.code_read import How
+
     checkout = open_checkout(here)
-    if checkout is None or code.dirty or code.commit is None or checkout[0].head_is_unborn:
-        return working_files(here, checkout)
-    repository, sub = checkout
-    return codetree.read_commit_tree(repository, str(repository.head.target), sub)
+    if checkout is None:
+        return codetree.read_folder(here)
+    how = How(store=store, settings=settings, export=code.exported, content=True)
+    if code.dirty or code.commit is None:
+        return read_present(here, *checkout, how).files
+    found = read_head(*checkout, how) or read_present(here, *checkout, how)
+    return found.files
 
 
 def _git_files(
     code: LockedCode, folder: Path, store: ContentStore, settings: Settings
-) -> Iterator[tuple[CodeFile, bytes]]:
-    from afenv.layers.code_git import absolute_url, clone
+) -> Iterator[tuple[CodeFile, Content]]:
+    from afenv.layers.code_git import Clone, FromUrl
+    from afenv.layers.code_read import How, read_commit
+    from afenv.layers.code_url import absolute_url
 
     if code.git is None or code.commit is None:
         raise AfenvError("E022", "code from git without a commit")
-    with clone(absolute_url(code.git, folder), store, settings) as repository:
-        commit = repository.commit(code.commit)
-        files = codetree.read_commit_tree(repository.repository, str(commit.id), exempt=False)
-        yield from codetree.verify_tree(files, code.tree)
+    url = absolute_url(code.git, folder)
+    clone = Clone(url, store, settings)
+    clone.commit(code.commit, code.rev)
+    how = How(store=store, settings=settings, exempt=False, export=code.exported, content=True)
+    origin = FromUrl(url, store, settings)
+    yield from codetree.verify_tree(read_commit(clone.repository, code.commit, origin, how).files, code.tree)
 
 
 def _text(name: bytes) -> str:
@@ -146,6 +102,6 @@ def write_code(
     for file, data in code_files(code, folder, store, settings):
         path = prefix + _text(file.path)
         if file.mode == codetree.SYMLINK:
-            writer.symlink(path, _text(data))
+            writer.symlink(path, _text(bytes(data)))
         else:
             writer.file(path, 0o755 if file.mode == codetree.EXECUTABLE else 0o644, data)

@@ -11,15 +11,13 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 from afenv.errors import AfenvError
 from afenv.layers.own_files import EXEMPT
 
-if TYPE_CHECKING:
-    import pygit2
+Content = bytes | memoryview
 
 REGULAR = 0o100644
 EXECUTABLE = 0o100755
@@ -27,25 +25,26 @@ SYMLINK = 0o120000
 DIRECTORY = 0o040000
 GITLINK = 0o160000
 
-_LFS = b"version https://git-lfs.github.com/spec/"  # how a pointer begins (git-lfs, docs/spec.md)
-_LFS_LIMIT = 1024  # bytes that a pointer has at most
-_LINK_LIMIT = 4096  # bytes of a symbolic link's target
+FILES_LIMIT = 500_000  # files of one tree
+DEPTH_LIMIT = 100  # folders above a file
+_LINK_LIMIT = 4095  # bytes of a path, and of a symbolic link's target (Linux, PATH_MAX)
+_NAME_LIMIT = 255  # bytes of one name (NAME_MAX)
 
 
-@dataclass(frozen=True, slots=True)
-class CodeFile:
+class CodeFile(NamedTuple):
     """One file: its path relative to the tree, with slashes; git's mode; and a way to its content.
 
     ``mode`` is :data:`REGULAR`, :data:`EXECUTABLE` or :data:`SYMLINK`; the content of a symbolic link is its
-    target.
+    target. ``blob`` is git's hash of the content (20 bytes) where it is known without reading.
     """
 
     path: bytes
     mode: int
-    load: Callable[[], bytes]
+    load: Callable[[], Content]
+    blob: bytes | None = None
 
     @property
-    def data(self) -> bytes:
+    def data(self) -> Content:
         """The content, read anew each time."""
         return self.load()
 
@@ -56,51 +55,51 @@ def show(path: bytes) -> str:
 
 
 def check_path(path: bytes, place: str | None = None) -> None:
-    """E111 for a path that is empty, absolute, leads outside, or lies in git's own folder."""
+    """E111 for a path that is empty, absolute, leads outside, lies in git's own folder, or is too long.
+
+    Control characters are allowed, as Linux allows them; so are names that differ in case alone.
+    """
     parts = path.split(b"/")
     if not path or b"\0" in path or any(part in (b"", b".", b"..") for part in parts):
         raise AfenvError("E111", f"{show(path)!r} is not a path inside the code", place=place)
     if any(part.lower() == b".git" for part in parts):
         raise AfenvError("E111", f"{show(path)!r} would be part of a git repository's own data", place=place)
+    if len(path) > _LINK_LIMIT or len(parts) > DEPTH_LIMIT or any(len(part) > _NAME_LIMIT for part in parts):
+        raise AfenvError("E111", f"the path {show(path[:60])!r}… is too long or too deep", place=place)
 
 
-def check_link(path: bytes, target: bytes, place: str | None = None) -> None:
-    """E111 for a symbolic link that is absolute or leads outside the tree."""
-    depth = path.count(b"/")
-    outside = not target or target.startswith(b"/") or b"\0" in target or len(target) > _LINK_LIMIT
-    for part in target.split(b"/"):
-        depth += -1 if part == b".." else 0 if part in (b"", b".") else 1
-        outside = outside or depth < 0
-    if outside:
-        raise AfenvError("E111", f"the link {show(path)!r} leads outside, to {show(target)!r}", place=place)
+def check_link(path: bytes, target: Content, place: str | None = None) -> None:
+    """E111 for a symbolic link that no file system can hold.
+
+    Where a link points to is its own matter: it is content, kept as it is and never followed.
+    """
+    found = bytes(target)
+    if not found or b"\0" in found or len(found) > _LINK_LIMIT:
+        raise AfenvError("E111", f"the link {show(path)!r} has no possible target", place=place)
 
 
-def check_content(path: bytes, data: bytes, place: str | None = None) -> None:
-    """E016 for a pointer of git LFS, which stands for content that is not here."""
-    if data.startswith(_LFS) and len(data) < _LFS_LIMIT:
-        raise AfenvError(
-            "E016",
-            f"{show(path)!r} is a git LFS pointer; LFS objects are not supported yet",
-            place=place,
-            remedy="Keep the file outside the code for now, or commit its content.",
-        )
-
-
-def checked(file: CodeFile, place: str | None = None) -> bytes:
-    """The content of a file, after all checks of its path and content."""
+def checked(file: CodeFile, place: str | None = None) -> Content:
+    """The content of a file, after all checks of its path and, for a link, its content."""
     check_path(file.path, place)
     data = file.load()
     if file.mode == SYMLINK:
         check_link(file.path, data, place)
-    else:
-        check_content(file.path, data, place)
     return data
 
 
-def object_hash(kind: str, data: bytes) -> bytes:
+def checked_hash(file: CodeFile, place: str | None = None) -> bytes:
+    """Git's hash of a file's content, after all checks; read only where it is not known, or for a link."""
+    if file.blob is None or file.mode == SYMLINK:
+        return object_hash("blob", checked(file, place))
+    check_path(file.path, place)
+    return file.blob
+
+
+def object_hash(kind: str, data: Content) -> bytes:
     """The hash of a git object (20 bytes)."""
-    header = b"%s %d\0" % (kind.encode(), len(data))
-    return hashlib.sha1(header + data, usedforsecurity=False).digest()
+    digest = hashlib.sha1(b"%s %d\0" % (kind.encode(), len(data)), usedforsecurity=False)
+    digest.update(data)
+    return digest.digest()
 
 
 def tree_object(entries: Iterable[tuple[bytes, int, bytes]]) -> bytes:
@@ -135,7 +134,7 @@ def tree_hash(blobs: Iterable[tuple[bytes, int, bytes]]) -> str:
 
 def git_tree(files: Iterable[CodeFile], place: str | None = None) -> tuple[str, str]:
     """The git tree hash and the SWHID of some files, each checked; errors as of :func:`checked`."""
-    tree = tree_hash((file.path, file.mode, object_hash("blob", checked(file, place))) for file in files)
+    tree = tree_hash((file.path, file.mode, checked_hash(file, place)) for file in files)
     return tree, directory_swhid(tree)
 
 
@@ -144,52 +143,12 @@ def directory_swhid(tree: str) -> str:
     return f"swh:1:dir:{tree}"
 
 
+def revision_swhid(commit: str) -> str:
+    """The SWHID of a revision: that of git's commit ("Revisions" of the same specification)."""
+    return f"swh:1:rev:{commit}"
+
+
 # Readers
-
-
-def read_commit_tree(
-    repository: pygit2.Repository, commit: str, subfolder: bytes = b"", *, exempt: bool = True
-) -> list[CodeFile]:
-    """The files of a commit under a folder of it, sorted by path.
-
-    ``exempt`` leaves out manifest, lock and afenv's own folder at the top, as for the checkout at hand.
-
-    E016 for a submodule, E111 for an unsafe name, E108 if the commit has no such folder.
-    """
-    import pygit2
-
-    node: Any = repository[commit].peel(pygit2.Tree)
-    for part in subfolder.split(b"/") if subfolder else ():
-        node = next((item for item in node if item.raw_name == part and item.filemode == DIRECTORY), None)
-        if node is None:
-            raise AfenvError("E108", f"{commit} has no folder {show(subfolder)!r}", place=repository.path)
-    files: list[CodeFile] = []
-
-    def loader(identity: Any) -> Callable[[], bytes]:
-        return lambda: bytes(repository.read(identity)[1])
-
-    def visit(tree: Any, prefix: bytes) -> None:
-        for entry in tree:
-            name = bytes(entry.raw_name)
-            path = prefix + name
-            if exempt and not prefix and name in EXEMPT:
-                continue
-            mode = int(entry.filemode)
-            if mode == DIRECTORY:
-                check_path(path, repository.path)
-                visit(entry, path + b"/")
-            elif mode == GITLINK:
-                raise AfenvError(
-                    "E016",
-                    f"{show(path)!r} is a submodule; submodules are not supported yet",
-                    place=repository.path,
-                    remedy="List the submodule's repository under `code` as an entry of its own.",
-                )
-            else:
-                files.append(CodeFile(path, normal_mode(mode), loader(entry.id)))
-
-    visit(node, b"")
-    return sorted(files, key=lambda file: file.path)
 
 
 def normal_mode(mode: int) -> int:
@@ -209,17 +168,6 @@ def read_folder(folder: Path, ignored: Callable[[bytes, bool], bool] | None = No
     files: list[CodeFile] = []
     root = os.fsencode(folder)
 
-    def loader(full: bytes, link: bool) -> Callable[[], bytes]:
-        def load() -> bytes:
-            try:
-                path = Path(os.fsdecode(full))
-                return os.fsencode(path.readlink()) if link else path.read_bytes()
-            except OSError as error:
-                message = f"cannot read {show(full)}: {error.strerror}"
-                raise AfenvError("E001", message, place=os.fsdecode(full)) from None
-
-        return load
-
     def visit(prefix: bytes) -> None:
         try:
             with os.scandir(root + b"/" + prefix) as scan:
@@ -235,36 +183,51 @@ def read_folder(folder: Path, ignored: Callable[[bytes, bool], bool] | None = No
             if ignored is not None and ignored(path, is_folder):
                 continue
             if is_folder:
-                _refuse_nested(entry.path, path)
+                refuse_nested(entry.path, path)
                 visit(path + b"/")
                 continue
             mode = entry.stat(follow_symlinks=False).st_mode
             if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
                 raise AfenvError("E111", f"{show(path)!r} is neither a file nor a link", place=str(folder))
-            files.append(CodeFile(path, normal_mode(mode), loader(entry.path, stat.S_ISLNK(mode))))
+            files.append(CodeFile(path, normal_mode(mode), read_file(entry.path, stat.S_ISLNK(mode))))
 
     visit(b"")
     return sorted(files, key=lambda file: file.path)
 
 
-def _refuse_nested(full: bytes, path: bytes) -> None:
+def read_file(full: bytes, link: bool) -> Callable[[], bytes]:
+    """A way to the content of a file, or to the target of a link; E001 when it cannot be read."""
+
+    def load() -> bytes:
+        try:
+            path = Path(os.fsdecode(full))
+            return os.fsencode(path.readlink()) if link else path.read_bytes()
+        except OSError as error:
+            message = f"cannot read {show(full)}: {error.strerror}"
+            raise AfenvError("E001", message, place=os.fsdecode(full)) from None
+
+    return load
+
+
+def refuse_nested(full: bytes, path: bytes) -> None:
+    """E016 for a folder that is a git repository of its own."""
     if os.path.lexists(full + b"/.git"):
         raise AfenvError(
             "E016",
-            f"{show(path)!r} is a git repository of its own; these are not supported yet inside code",
+            f"{show(path)!r} is a git repository of its own, and no submodule of a commit",
             place=os.fsdecode(full),
-            remedy="List it under `code` as an entry of its own, or move it away.",
+            remedy="Commit it as a submodule, list it under `code` as an entry of its own, or move it away.",
         )
 
 
-def verify_tree(files: Sequence[CodeFile], tree: str) -> Iterator[tuple[CodeFile, bytes]]:
+def verify_tree(files: Sequence[CodeFile], tree: str) -> Iterator[tuple[CodeFile, Content]]:
     """The files with their content, sorted by path, after their tree hash was found to be ``tree``.
 
-    E301 if it is another. Contents are read twice, so that one at a time is held in memory; one that
-    changes in between is E301 as well.
+    E301 if it is another, or if a file's content is not what its hash says. What has no known hash is read
+    twice, so that one content at a time is held in memory.
     """
     ordered = sorted(files, key=lambda file: file.path)
-    digests = [object_hash("blob", checked(file)) for file in ordered]
+    digests = [checked_hash(file) for file in ordered]
     found = tree_hash((file.path, file.mode, digest) for file, digest in zip(ordered, digests, strict=True))
     if found != tree:
         raise AfenvError("E301", f"the code has the tree {found}, and the lock names {tree}")

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from afenv import canonical
 from afenv.digest import sha256_bytes
-from afenv.documents.lock import LockedCode
+from afenv.documents.lock import LockedCode, LockedLfs, LockedSubmodule
 from afenv.documents.manifest import CodeSource
 from afenv.errors import AfenvError
 from afenv.layers import codetree
-from afenv.layers.code import open_checkout, working_files
 from afenv.layers.code_index import Ignored, clean_checkout, ignore_rules, load_ignored, save_ignored
-from afenv.layers.own_files import EXEMPT
 from afenv.record import replace
 from afenv.resolve.code_fingerprint import quick_fingerprint
 from afenv.settings import Settings
@@ -28,6 +27,8 @@ from afenv.store.content import ContentStore
 
 if TYPE_CHECKING:
     import pygit2
+
+    from afenv.layers.code_read import Reading
 
 _SHOWN = 5  # changed files that an error lists
 
@@ -47,12 +48,13 @@ def resolve_code(
 
     ``locked`` is the earlier record: a git revision stays at its commit unless ``update``; a folder with the
     same tree keeps its record. ``allow_dirty`` accepts a checkout with changes and locks the files as they
-    are; ``live`` locks those of the last commit, whatever has changed since. Raises E001, E016, E108, E109,
-    E110, E111, E201, E203.
+    are; ``live`` locks those of the last commit, whatever has changed since. Raises E001, E013, E016, E108 to
+    E111, E130 to E133, E201 to E203, E301, E302.
     """
     if source.git is not None:
         return _from_git(source, folder, store, settings, None if update else locked)
-    return _kept(source, _from_folder(source, folder, allow_dirty, live), locked)
+    look = _Look(source, folder, store, settings, allow_dirty, live)
+    return _kept(look, look.locked(), locked)
 
 
 def resolve_code_cached(
@@ -80,25 +82,25 @@ def resolve_code_cached(
         )
     here = folder / (source.folder or ".")
     known = load_ignored(here, store)
+    look = _Look(source, folder, store, settings, allow_dirty, live)
     before = None if known is None else quick_fingerprint(here, known.folders)
     if before is not None:
         fresh = _recalled(source, store.load_key("code", _key(before, allow_dirty, live)))
         if fresh is not None:
-            return _kept(source, fresh, locked)
+            return _kept(look, fresh, locked)
     clean = clean_checkout(here, known)
     if clean is not None:
         tree, _ = codetree.git_tree(clean.files, str(here))
         record = {"tree": tree, "commit": clean.commit, "date": clean.date, "dirty": False}
         fresh = _recalled(source, record)
         assert fresh is not None
-        return _kept(source, fresh, locked)
+        return _kept(look, fresh, locked)
     rules = ignore_rules(here)
-    fresh = _from_folder(source, folder, allow_dirty, live, seen := _Seen(here))
+    fresh = look.locked(seen := _Seen(here))
     if seen.before is not None and seen.before == quick_fingerprint(here, seen.ignored):
-        record = {"tree": fresh.tree, "commit": fresh.commit, "date": fresh.date, "dirty": fresh.dirty}
         save_ignored(here, store, Ignored(seen.ignored, seen.ignored_files, rules))
-        store.save_key("code", _key(seen.before, allow_dirty, live), record)
-    return _kept(source, fresh, locked)
+        store.save_key("code", _key(seen.before, allow_dirty, live), _record(fresh))
+    return _kept(look, fresh, locked)
 
 
 def ignored_folders(here: Path, store: ContentStore) -> frozenset[bytes] | None:
@@ -137,6 +139,18 @@ def _key(fingerprint: str, allow_dirty: bool, live: bool) -> str:
     return sha256_bytes(canonical.compact([2, fingerprint, allow_dirty, live]))
 
 
+def _record(code: LockedCode) -> dict[str, Any]:
+    return {
+        "tree": code.tree,
+        "commit": code.commit,
+        "date": code.date,
+        "dirty": code.dirty,
+        "exported": code.exported,
+        "submodules": [[one.path, one.commit] for one in code.submodules],
+        "lfs": [[one.path, one.sha256, one.size] for one in code.lfs],
+    }
+
+
 def _recalled(source: CodeSource, record: Any) -> LockedCode | None:
     match record:
         case {
@@ -144,19 +158,37 @@ def _recalled(source: CodeSource, record: Any) -> LockedCode | None:
             "commit": str() | None as commit,
             "date": str() | None as date,
             "dirty": bool(dirty),
+            **more,
         }:
-            swhid = codetree.directory_swhid(tree)
+            rest: dict[Any, Any] = more
             return LockedCode(
-                into=source.into, folder=source.folder or ".", tree=tree, swhid=swhid,
-                commit=commit, date=date, dirty=dirty,
-            )  # fmt: skip
+                into=source.into,
+                folder=source.folder or ".",
+                tree=tree,
+                swhid=codetree.directory_swhid(tree),
+                commit=commit,
+                revision=codetree.revision_swhid(commit) if commit and not dirty else None,
+                date=date,
+                submodules=tuple(LockedSubmodule(path=p, commit=c) for p, c in rest.get("submodules", ())),
+                lfs=tuple(LockedLfs(path=p, sha256=h, size=n) for p, h, n in rest.get("lfs", ())),
+                exported=rest.get("exported", False),
+                dirty=dirty,
+            )
     return None
 
 
-def _kept(source: CodeSource, fresh: LockedCode, locked: LockedCode | None) -> LockedCode:
-    """The earlier record, if it has the same files: its commit may be older, which does not matter."""
-    if locked is not None and locked.git is None and (locked.tree, locked.dirty) == (fresh.tree, fresh.dirty):
-        return replace(locked, into=source.into, folder=source.folder or ".")
+def _kept(look: _Look, fresh: LockedCode, locked: LockedCode | None) -> LockedCode:
+    """The earlier record, if it has the same files: its commit may be older, which does not matter.
+
+    One from before export rules were heeded stays without them, as long as the files are the same.
+    """
+    if locked is None or locked.git is not None:
+        return fresh
+    same = (locked.tree, locked.dirty) == (fresh.tree, fresh.dirty)
+    if not same and fresh.exported and not locked.exported and locked.dirty == fresh.dirty:
+        same = look.locked(export=False).tree == locked.tree
+    if same:
+        return replace(locked, into=look.source.into, folder=look.source.folder or ".")
     return fresh
 
 
@@ -165,96 +197,130 @@ def _from_git(
 ) -> LockedCode:
     if locked is not None and (locked.git, locked.rev) == (source.git, source.rev):
         return replace(locked, into=source.into)
-    from afenv.layers.code_git import absolute_url, clone, commit_date
+    from afenv.layers.code_git import Clone, FromUrl, commit_date
+    from afenv.layers.code_read import How, read_commit
+    from afenv.layers.code_url import absolute_url, split_user, without_credentials
 
     assert source.git is not None
-    with clone(absolute_url(source.git, folder), store, settings) as repository:
-        commit = repository.resolve(source.rev)
-        files = codetree.read_commit_tree(repository.repository, str(commit.id), exempt=False)
-        tree, swhid = codetree.git_tree(files, source.git)
-        return LockedCode(
-            into=source.into,
-            tree=tree,
-            swhid=swhid,
-            git=source.git,
-            rev=source.rev,
-            commit=str(commit.id),
-            date=commit_date(commit),
+    if split_user(source.git)[2] is not None:
+        raise AfenvError(
+            "E013",
+            f"the URL of {without_credentials(source.git)} has a password",
+            place="code",
+            remedy="Take it out, and set AFENV_GIT_TOKEN_<HOST> or use git's credential helper.",
         )
+    url = absolute_url(source.git, folder)
+    clone, origin = Clone(url, store, settings), FromUrl(url, store, settings)
+    commit = clone.resolve(source.rev)
+    identity = str(commit.id)
+    how = How(store=store, settings=settings, exempt=False)
+    reading = read_commit(clone.repository, identity, origin, how)
+    _warn_of_unconverted(reading)
+    tree, swhid = codetree.git_tree(reading.files, source.git)
+    return LockedCode(
+        into=source.into,
+        tree=tree,
+        swhid=swhid,
+        git=source.git,
+        rev=source.rev,
+        commit=identity,
+        revision=codetree.revision_swhid(identity),
+        date=commit_date(commit),
+        **_beyond(reading),
+    )
 
 
-def _from_folder(
-    source: CodeSource, folder: Path, allow_dirty: bool, live: bool, seen: _Seen | None = None
-) -> LockedCode:
-    here = folder / (source.folder or ".")
-    if not here.is_dir():
-        raise AfenvError("E001", "there is no such folder", place=str(here))
-    place = str(here)
-    checkout = open_checkout(here)
-    if seen is not None:
-        seen.look(*(checkout or (None, b"")))
-    head = None
-    if checkout is not None:
-        repository, sub = checkout
-        head = None if repository.head_is_unborn else str(repository.head.target)
-        committed = [] if head is None else _committed(repository, head, sub)
-        codetree.git_tree(committed, place)  # what is refused is said before what is dirty
-        changed, untracked = _changes(repository, sub)
-        if live and committed:
+def _beyond(reading: Reading) -> dict[str, Any]:
+    """What makes the files other than those of the commit, as the lock has it."""
+    show = codetree.show
+    return {
+        "submodules": tuple(
+            LockedSubmodule(path=show(path), commit=commit, git=url)
+            for path, commit, url in reading.submodules
+        ),
+        "lfs": tuple(
+            LockedLfs(path=show(path), sha256=pointer.sha256, size=pointer.size)
+            for path, pointer in reading.lfs
+        ),
+        "exported": reading.exported,
+    }
+
+
+def _warn_of_unconverted(reading: Reading) -> None:
+    if reading.unconverted:
+        found = [f"{name} ({codetree.show(path)})" for name, path in reading.unconverted.items()]
+        text = f"as they are committed, whatever their git attributes say: {_listed(found)}"
+        print(f"warning: files go into the image {text}", file=sys.stderr)  # noqa: T201
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One look at a folder."""
+
+    source: CodeSource
+    folder: Path
+    store: ContentStore
+    settings: Settings
+    allow_dirty: bool
+    live: bool
+
+    def locked(self, seen: _Seen | None = None, *, export: bool = True) -> LockedCode:
+        """The folder's record; ``seen`` learns what helps the next look."""
+        here = self.folder / (self.source.folder or ".")
+        if not here.is_dir():
+            raise AfenvError("E001", "there is no such folder", place=str(here))
+        from afenv.layers.code_checkout import open_checkout
+
+        checkout = open_checkout(here)
+        if seen is not None:
+            seen.look(*(checkout or (None, b"")))
+        if checkout is None:
+            tree, swhid = codetree.git_tree(codetree.read_folder(here), str(here))
+            return LockedCode(into=self.source.into, folder=self.source.folder or ".", tree=tree, swhid=swhid)
+        return self._of_checkout(here, *checkout, export)
+
+    def _of_checkout(self, here: Path, repository: pygit2.Repository, sub: bytes, export: bool) -> LockedCode:
+        import pygit2
+
+        from afenv.layers.code_checkout import changes, read_head, read_present
+        from afenv.layers.code_git import commit_date
+        from afenv.layers.code_read import How
+
+        place = str(here)
+        how = How(store=self.store, settings=self.settings, export=export)
+        reading = read_head(repository, sub, how)
+        empty = reading is None or not reading.files
+        if reading is not None:
+            tree, swhid = codetree.git_tree(reading.files, place)  # what is refused is said first
+        changed, untracked = changes(repository, sub)
+        if self.live and not empty:
             changed, untracked = [], []
-        elif allow_dirty or live or not committed:
+        elif self.allow_dirty or self.live or empty:
             changed, untracked = changed + untracked, []
-        if changed and not live and not allow_dirty:
+        if changed and not self.live and not self.allow_dirty:
             raise AfenvError("E109", f"the checkout has changes: {_listed(changed)}", place=place)
         if untracked:
             text = f"warning: not part of the image, since git does not track them: {_listed(untracked)}"
             print(text, file=sys.stderr)  # noqa: T201
-        dirty = bool(changed)
-        files = working_files(here, checkout) if dirty else committed
-    else:
-        dirty = False
-        files = working_files(here, None)
-    tree, swhid = codetree.git_tree(files, place)
-    date = None
-    if checkout is not None and head is not None:
-        import pygit2
-
-        from afenv.layers.code_git import commit_date
-
-        date = commit_date(checkout[0].revparse_single(head).peel(pygit2.Commit))
-    return LockedCode(
-        into=source.into, folder=source.folder or ".", tree=tree, swhid=swhid,
-        commit=head, date=date, dirty=dirty,
-    )  # fmt: skip
-
-
-def _committed(repository: pygit2.Repository, head: str, sub: bytes) -> list[codetree.CodeFile]:
-    """The files of the last commit; none if the folder is not in it yet."""
-    try:
-        return codetree.read_commit_tree(repository, head, sub)
-    except AfenvError as error:
-        if error.code != "E108":
-            raise
-        return []
+        if changed or reading is None:
+            reading = read_present(here, repository, sub, how)
+            tree, swhid = codetree.git_tree(reading.files, place)
+        _warn_of_unconverted(reading)
+        head = None if repository.head_is_unborn else str(repository.head.target)
+        date = None if head is None else commit_date(repository.revparse_single(head).peel(pygit2.Commit))
+        return LockedCode(
+            into=self.source.into,
+            folder=self.source.folder or ".",
+            tree=tree,
+            swhid=swhid,
+            commit=head,
+            revision=codetree.revision_swhid(head) if head and not changed else None,
+            date=date,
+            dirty=bool(changed),
+            **_beyond(reading),
+        )
 
 
 def _listed(paths: list[str]) -> str:
     more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
     return ", ".join(sorted(paths)[:_SHOWN]) + more
-
-
-def _changes(repository: pygit2.Repository, sub: bytes) -> tuple[list[str], list[str]]:
-    """Paths below ``sub`` and relative to it, save what is exempt: the changed, and the untracked."""
-    from pygit2.enums import FileStatus
-
-    prefix = os.fsdecode(sub) + "/" if sub else ""
-    exempt = {os.fsdecode(name) for name in EXEMPT}
-    quiet = {FileStatus.CURRENT, FileStatus.IGNORED}
-    changed: list[str] = []
-    untracked: list[str] = []
-    for path, state in repository.status(untracked_files="all", ignored=False).items():
-        if path.startswith(prefix) and state not in quiet:
-            inside = path[len(prefix) :]
-            if inside.split("/", 1)[0] not in exempt:
-                (untracked if state == FileStatus.WT_NEW else changed).append(inside)
-    return changed, untracked

@@ -54,7 +54,8 @@ class _Cached(NamedTuple):
 class Fetcher:
     """Downloads into one content store; safe to use from many threads.
 
-    ``quiet`` hides the progress bars. Sources are rewritten by the settings' mirror rules.
+    ``quiet`` hides the progress bars. Sources are rewritten by the settings' mirror rules; ``headers`` are
+    what a source, by its rewritten URL, wants of a request for a file.
     """
 
     def __init__(
@@ -64,10 +65,12 @@ class Fetcher:
         *,
         quiet: bool = False,
         patience: Patience | None = None,
+        headers: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         self._store = store
         self._settings = settings
         self._quiet = quiet
+        self._headers = headers or {}
         self._patience = patience or Patience()
         self._transport = Transport(self._patience)
         self._down: dict[str, tuple[float, SourceError]] = {}
@@ -231,7 +234,9 @@ class Fetcher:
 
     def _receive(self, part: Partial, source: str, stop: threading.Event) -> None:
         size, resumed = part.file.size, part.size
-        headers = {"Range": f"bytes={resumed}-"} if resumed else {}
+        headers = dict(self._headers.get(source, {}))
+        if resumed:
+            headers["Range"] = f"bytes={resumed}-"
         try:
             with self._transport.open(source, headers) as answer:
                 if answer.status == 200 and resumed:

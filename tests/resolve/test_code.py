@@ -234,24 +234,18 @@ def test_a_folder_that_a_surrounding_repository_ignores(
     assert (locked.commit, locked.dirty) == (None, False)
 
 
-def test_submodules_are_refused(checkout: Checkout, store: ContentStore, settings: Settings) -> None:
-    commit = checkout.commit({"select.py": "1"})
-    entry = pygit2.IndexEntry("lib", pygit2.Oid(hex=commit), pygit2.enums.FileMode.COMMIT)
-    checkout.repository.index.add(entry)
-    checkout.repository.index.write()
-    who = pygit2.Signature("A", "a@example.org", WHEN, 0)
-    tree = checkout.repository.index.write_tree()
-    checkout.repository.create_commit("HEAD", who, who, "m", tree, [commit])
-    error = fails("E016", lambda: resolve_code(HERE, checkout.folder, store, settings))
-    assert "lib" in str(error)
-
-
-def test_links_out_of_the_code_are_refused(
-    checkout: Checkout, store: ContentStore, settings: Settings
-) -> None:
+def test_links_are_kept_and_not_followed(checkout: Checkout, store: ContentStore, settings: Settings) -> None:
     (checkout.folder / "passwd").symlink_to("/etc/passwd")
+    (checkout.folder / "up").symlink_to("../..")
     checkout.commit()
-    fails("E111", lambda: resolve_code(HERE, checkout.folder, store, settings))
+    locked = resolve_code(HERE, checkout.folder, store, settings)
+    assert locked.tree == checkout.tree()
+    contents = {file.path: data for file, data in code_files(locked, checkout.folder, store, settings)}
+    assert contents == {b"passwd": b"/etc/passwd", b"up": b"../.."}
+    checkout.write({"new.py": "1"})
+    dirty = resolve_code(HERE, checkout.folder, store, settings, allow_dirty=True)
+    names = [file.path for file, _ in code_files(dirty, checkout.folder, store, settings)]
+    assert names == [b"new.py", b"passwd", b"up"]
 
 
 # By URL
@@ -310,11 +304,18 @@ def test_repositories_that_cannot_be_had(tmp_path: Path, store: ContentStore, se
     (tmp_path / "empty").mkdir()
     fails("E110", lambda: resolve_code(CodeSource(git="empty", rev="main"), tmp_path, store, settings))
     fails("E110", lambda: resolve_code(CodeSource(git="none", rev="main"), tmp_path, store, settings))
-    away = CodeSource(git="https://user:secret@127.0.0.1:9/x.git", rev="main")
-    error = fails("E201", lambda: resolve_code(away, tmp_path, store, settings))
-    assert "secret" not in str(error)
+    away = CodeSource(git="https://user@127.0.0.1:9/x.git", rev="main")
+    fails("E201", lambda: resolve_code(away, tmp_path, store, settings))
     offline = replace(settings, offline=True)
     fails("E203", lambda: resolve_code(away, tmp_path, store, offline))
+
+
+def test_a_password_has_no_place_in_a_manifest(
+    tmp_path: Path, store: ContentStore, settings: Settings
+) -> None:
+    source = CodeSource(git="https://user:secret@127.0.0.1:9/x.git", rev="main")
+    error = fails("E013", lambda: resolve_code(source, tmp_path, store, settings))
+    assert "secret" not in str(error)
 
 
 def test_an_empty_repository_has_no_revision(

@@ -130,7 +130,7 @@ def test_the_second_time_nothing_is_read(in_git: bool, folder: Path, monkeypatch
         raise AssertionError("the folder was read")
 
     with monkeypatch.context() as patch:
-        patch.setattr(code, "_from_folder", forbidden)
+        patch.setattr(code._Look, "locked", forbidden)
         assert resolve_code_cached(HERE, folder, store, settings) == first
         assert resolve_code_cached(HERE, folder, store, settings, locked=first) is not None
         with pytest.raises(AssertionError):

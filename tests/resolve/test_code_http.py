@@ -125,7 +125,7 @@ def test_a_commit_on_no_branch(server: Server, tmp_path: Path) -> None:
     assert lock(server, tmp_path, expected) == expected
 
 
-@pytest.mark.parametrize(("status", "code"), [(404, "E110"), (403, "E110"), (500, "E201"), (503, "E201")])
+@pytest.mark.parametrize(("status", "code"), [(404, "E110"), (403, "E131"), (500, "E201"), (503, "E201")])
 def test_refusals(status: int, code: str, server: Server, tmp_path: Path) -> None:
     server.status = status
     with pytest.raises(AfenvError) as caught:
@@ -138,7 +138,7 @@ def test_passwords(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(AfenvError) as caught:
         lock(server, tmp_path)
-    assert caught.value.code == "E110"
+    assert caught.value.code == "E131"
     assert "netrc" in str(caught.value)
     netrc = tmp_path / ".netrc"
     netrc.write_text("machine 127.0.0.1 login me password wrong\n")
