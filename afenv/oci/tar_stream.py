@@ -1,0 +1,298 @@
+"""Reading an uncompressed tar as a stream of members whose bytes can be passed on as they are.
+
+What is needed to lay layers on one another is parsed: path, kind, target and size; everything else of a
+member stays in its raw blocks. :mod:`tarfile` takes about fifty times as long per member. Formats: POSIX.1
+ustar with pax records, GNU's long names and base-256 numbers.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+from queue import Queue
+from threading import Event, Thread
+from typing import BinaryIO
+
+from afenv.errors import AfenvError
+from afenv.layers.tar_header import BLOCK, padding
+
+CHUNK = 1 << 20
+AHEAD = 6  # chunks that may wait to be used
+LARGEST_META = 1 << 20  # bytes of one pax or long-name record
+
+PAX, PAX_GLOBAL, GNU_NAME, GNU_LINK, GNU_SPARSE = b"x", b"g", b"L", b"K", b"S"
+SPARSE_NAME = b"GNU.sparse.name"
+FILES = frozenset((b"0", b"\0", b"7", GNU_SPARSE))
+_KINDS = FILES | frozenset((b"1", b"2", b"3", b"4", b"5", b"6"))
+_WITHOUT_CONTENT = frozenset((b"1", b"2", b"3", b"4", b"5", b"6"))
+_ZERO = bytes(BLOCK)
+
+Piece = memoryview
+
+
+@dataclass(slots=True)
+class TarMember:
+    """One member: normal path, type flag, target of a hard link, and its raw blocks.
+
+    ``names`` are all paths in the layer that are the same file, ``path`` among them. The content is read
+    while the stream goes on: :meth:`pieces` or :meth:`content` at most once, before the next member.
+    """
+
+    path: bytes
+    kind: bytes
+    target: bytes
+    raw: list[Piece]
+    names: tuple[bytes, ...]
+    size: int  # bytes of content and padding still to come
+    stream: TarStream = field(repr=False)
+
+    def pieces(self) -> Iterator[Piece]:
+        """The raw blocks, then the content with its padding."""
+        yield from self.raw
+        yield from self.content()
+
+    def content(self) -> Iterator[Piece]:
+        """The content with its padding."""
+        size, self.size = self.size, 0
+        yield from self.stream.take(size)
+
+
+class TarStream:
+    """The members of an uncompressed tar, in order; E510 if it is damaged."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._chunk = memoryview(b"")
+        self._at = 0
+
+    def take(self, size: int) -> Iterator[Piece]:
+        """The next ``size`` bytes, in pieces."""
+        while size:
+            left = len(self._chunk) - self._at
+            if not left:
+                self._chunk, self._at = memoryview(next(self._chunks, b"")), 0
+                if not self._chunk:
+                    raise _damaged("it ends too early")
+                continue
+            count = min(left, size)
+            piece = self._chunk[self._at : self._at + count]
+            self._at += count
+            size -= count
+            yield piece
+
+    def _block(self) -> Piece | None:
+        if self._at == len(self._chunk):
+            self._chunk, self._at = memoryview(next(self._chunks, b"")), 0
+            if not self._chunk:
+                return None
+        block = self._chunk[self._at : self._at + BLOCK]
+        if len(block) < BLOCK:
+            raise _damaged("it ends inside a header")
+        self._at += BLOCK
+        return block
+
+    def members(self) -> Iterator[TarMember]:
+        """All members with a path; what a caller does not read of one is skipped."""
+        raw: list[Piece] = []
+        records: dict[bytes, bytes] = {}
+        everywhere: dict[bytes, bytes] = {}
+        while (block := self._block()) is not None:
+            head = bytes(block)
+            if head == _ZERO:
+                for _ in self._chunks:
+                    pass  # the end, with its padding; read, so that checksums of the file are checked
+                return
+            kind = head[156:157]
+            _check(head)
+            size = _number(head[124:136])
+            if kind in (PAX, PAX_GLOBAL, GNU_NAME, GNU_LINK):
+                if size > LARGEST_META:
+                    raise _damaged(f"a record has {size} bytes")
+                body = b"".join(self.take(size + len(padding(size))))
+                if kind == GNU_NAME:
+                    records[b"path"] = body[:size].split(b"\0", 1)[0]
+                elif kind == GNU_LINK:
+                    records[b"linkpath"] = body[:size].split(b"\0", 1)[0]
+                elif kind == PAX:
+                    records |= pax_records(body[:size])
+                else:
+                    everywhere |= pax_records(body[:size])
+                raw += (block, memoryview(body))
+                continue
+            if kind not in _KINDS:
+                raise _damaged(f"it has a member of unknown type {kind!r}")
+            found = everywhere | records if everywhere else records
+            name = found.get(SPARSE_NAME) or found.get(b"path") or _name(head)
+            size = 0 if kind in _WITHOUT_CONTENT else int(found.get(b"size") or size)
+            if kind == GNU_SPARSE and head[482]:
+                raise _damaged("it has a sparse file with many holes, in GNU's old format")
+            raw.append(block)
+            path = normal(name)
+            if kind == b"0" and name.endswith(b"/"):
+                kind = b"5"  # how tar wrote folders before POSIX
+            member = TarMember(
+                path=path,
+                kind=kind,
+                target=normal(found.get(b"linkpath") or _text(head[157:257])) if kind == b"1" else b"",
+                raw=rewritten(raw, name) if kind == b"2" and b"linkpath" in found else raw,
+                names=(path,),
+                size=size + -size % BLOCK,
+                stream=self,
+            )
+            if path and b".." not in path.split(b"/"):
+                yield member
+            for _ in self.take(member.size):
+                pass
+            raw, records = [], {}
+        if raw:
+            raise _damaged("it ends too early")
+
+
+def chunks_of(stream: BinaryIO) -> Generator[bytes, None, None]:
+    """The stream in chunks, read ahead in a thread, so that inflating goes on while others work."""
+    queue: Queue[bytes | BaseException] = Queue(AHEAD)
+    stopped = Event()
+
+    def read() -> None:
+        try:
+            while not stopped.is_set():
+                data = stream.read(CHUNK)
+                queue.put(data)
+                if not data:
+                    return
+        except BaseException as error:  # noqa: BLE001 - raised again where the chunks are used
+            queue.put(error)
+
+    thread = Thread(target=read, daemon=True)
+    thread.start()
+    try:
+        while True:
+            got = queue.get()
+            if isinstance(got, (EOFError, OSError, zlib.error)):
+                raise AfenvError("E510", f"a layer cannot be read: {got}") from None
+            if isinstance(got, BaseException):
+                raise got
+            if not got:
+                return
+            yield got
+    finally:
+        stopped.set()
+        while thread.is_alive():
+            while not queue.empty():
+                queue.get_nowait()
+            thread.join(0.01)
+
+
+def normal(name: bytes) -> bytes:
+    """A member's name as a path: relative, without ``.``, empty parts and a slash at the end."""
+    if name[:1] in (b".", b"/") or name[-1:] == b"/" or b"//" in name or b"/." in name:
+        return b"/".join(part for part in name.split(b"/") if part not in (b"", b"."))
+    return name
+
+
+def pax_records(body: bytes) -> dict[bytes, bytes]:
+    """The records of a pax header: ``LENGTH KEY=VALUE\\n``, one after the other."""
+    found = {}
+    at = 0
+    while at < len(body):
+        length, space, _ = body[at : at + 20].partition(b" ")
+        if not space or not length.isdigit() or not at + len(length) < at + int(length) <= len(body):
+            raise _damaged("it has a pax record that cannot be understood")
+        key, equals, value = body[at + len(length) + 1 : at + int(length) - 1].partition(b"=")
+        if not equals:
+            raise _damaged("it has a pax record that cannot be understood")
+        found[key] = value
+        at += int(length)
+    return found
+
+
+def rewritten(raw: list[Piece], path: bytes) -> list[Piece]:
+    """The raw blocks of a member, without its content, under a path.
+
+    Path and target of a link are written as GNU tar does: mksquashfs (4.5.1) strips what a pax record has
+    of leading ``/``, ``./`` and ``../`` in the target of a symbolic link.
+    """
+    records: dict[bytes, bytes] = {}
+    head = bytearray(raw[-1])
+    target = _text(bytes(head[157:257]))
+    for before, body in zip(raw[:-1:2], raw[1::2], strict=True):
+        content = bytes(body[: _number(bytes(before[124:136]))])
+        if before[156:157] in (PAX, PAX_GLOBAL):
+            records |= pax_records(content)
+        elif before[156:157] == GNU_LINK:
+            records[b"linkpath"] = _text(content)
+    target = records.pop(b"linkpath", target)
+    records.pop(b"path", None)
+    if SPARSE_NAME in records:
+        records[SPARSE_NAME] = path
+    blocks: list[bytes] = []
+    if records:
+        text = b"".join(_record(key, value) for key, value in sorted(records.items()))
+        blocks += _extra(PAX, text)
+    if len(path) > 100:
+        blocks += _extra(GNU_NAME, path + b"\0")
+    if len(target) > 100:
+        blocks += _extra(GNU_LINK, target + b"\0")
+    head[:100] = path[:100].ljust(100, b"\0")
+    head[157:257] = target[:100].ljust(100, b"\0")
+    if head[257:263] == b"ustar\0":
+        head[345:500] = bytes(155)
+    return [memoryview(block) for block in (*blocks, _with_sum(head))]
+
+
+def _extra(kind: bytes, body: bytes) -> tuple[bytes, bytes]:
+    head = bytearray(_ZERO)
+    head[:100] = b"././@LongLink".ljust(100, b"\0")
+    head[100:148] = b"0000644\x000000000\x000000000\x00%011o\x0000000000000\0" % len(body)
+    head[156:157] = kind
+    head[257:265] = b"ustar\x0000"
+    return _with_sum(head), body + padding(len(body))
+
+
+def _with_sum(head: bytearray) -> bytes:
+    head[148:156] = b"%06o\0 " % _sum(head)
+    return bytes(head)
+
+
+def _record(key: bytes, value: bytes) -> bytes:
+    rest = len(key) + len(value) + 3
+    length = rest + len(str(rest))
+    while rest + len(str(length)) != length:
+        length = rest + len(str(length))
+    return b"%d %s=%s\n" % (length, key, value)
+
+
+def _name(head: bytes) -> bytes:
+    name = _text(head[:100])
+    if head[345] and head[257:263] == b"ustar\0":
+        return _text(head[345:500]) + b"/" + name
+    return name
+
+
+def _text(field: bytes) -> bytes:
+    end = field.find(0)
+    return field if end < 0 else field[:end]
+
+
+def _number(field: bytes) -> int:
+    if field[0] & 0x80:
+        return int.from_bytes(field, "big") & ~(0x80 << 8 * (len(field) - 1))
+    text = field.strip(b"\0 ")
+    try:
+        return int(text, 8) if text else 0
+    except ValueError:
+        raise _damaged("it has a header that cannot be understood") from None
+
+
+def _sum(head: bytes | bytearray) -> int:
+    return sum(head) - sum(head[148:156]) + 8 * ord(" ")
+
+
+def _check(head: bytes) -> None:
+    if _number(head[148:156]) != _sum(head):
+        raise _damaged("it has a header with a wrong checksum")
+
+
+def _damaged(what: str) -> AfenvError:
+    return AfenvError("E510", f"a layer is no tar archive: {what}")

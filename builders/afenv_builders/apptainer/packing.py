@@ -1,0 +1,187 @@
+"""Packing a tar stream into squashfs with the host's tools: which there are, and how they are called.
+
+What a tool can do is found by letting it pack three small members, not from its version. mksquashfs takes
+the times of files from the tar; ``SOURCE_DATE_EPOCH`` is the time of the file system and the latest that a
+file may have, and so that of the root folder, which the tar has no way to set.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fcntl import F_SETPIPE_SZ, fcntl
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from afenv.errors import AfenvError
+from afenv.layers.tar_header import END, FILE, FOLDER, HARD_LINK, header, padding
+from afenv.oci.squashfs import Squashfs
+
+Compressor = Literal["zstd", "gzip"]
+LEVELS: dict[str, int] = {"zstd": 3, "gzip": 6}
+MEMORY = 256  # MiB that the tool may take for its buffers
+BATCH = 1 << 20
+MOST_PIECES = 1000  # of one writev; Linux takes 1024
+LATEST = 0xFFFFFFFF  # squashfs has 32 bits for a time
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Packing:
+    """How to pack: ``time`` in seconds since 1970, ``threads`` 0 for as many as there are processors."""
+
+    compressor: Compressor = "zstd"
+    level: int = LEVELS["zstd"]
+    threads: int = 0
+    time: int = 0
+
+    @property
+    def name(self) -> str:
+        """The compressor and its level, such as ``zstd-3``."""
+        return f"{self.compressor}-{self.level}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tool:
+    """A program that packs: its name, its path, and what it says of its version."""
+
+    name: str
+    path: str
+    version: str = ""
+
+    def command(self, packing: Packing, output: Path, offset: int) -> list[str]:
+        """The command line that packs standard input into ``output``, ``offset`` bytes from its start."""
+        threads = packing.threads or len(os.sched_getaffinity(0))
+        if self.name == "tar2sqfs":
+            return [
+                *(self.path, "--quiet", "--force", "--compressor", packing.compressor),
+                *("--comp-extra", f"level={packing.level}", "--num-jobs", str(threads)),
+                *("--defaults", f"uid=0,gid=0,mode=0755,mtime={packing.time}", str(output)),
+            ]
+        return [
+            *(self.path, "-", str(output), "-tar", "-comp", packing.compressor),
+            *("-Xcompression-level", str(packing.level), "-root-mode", "755"),
+            *("-processors", str(threads), "-mem", f"{MEMORY}M", "-exit-on-error"),
+            *("-quiet", "-no-progress", "-noappend", "-no-recovery"),
+            *(("-offset", str(offset)) if offset else ()),
+        ]
+
+
+def find_tool(compressor: Compressor) -> Tool | None:
+    """The first of mksquashfs and tar2sqfs that packs a tar with that compressor on this host."""
+    for name in ("mksquashfs", "tar2sqfs"):
+        path = shutil.which(name) or next(
+            (str(one) for one in (Path("/usr/sbin") / name, Path("/sbin") / name) if one.exists()), None
+        )
+        if path and (version := _works(name, path, compressor)):
+            return Tool(name=name, path=path, version=version)
+    return None
+
+
+@cache
+def _works(name: str, path: str, compressor: Compressor) -> str:
+    """What the tool says of its version if it packs as it should, else an empty text."""
+    tool = Tool(name=name, path=path)
+    content = b"content\n"
+    members = (
+        header(b"folder/file", 0o640, 1, FILE, len(content)) + content + padding(len(content)),
+        header(b"folder/", 0o711, 2, FOLDER),
+        header(b"link", 0o644, 0, HARD_LINK, target=b"folder/file"),
+        END,
+    )
+    with tempfile.TemporaryDirectory(prefix="afenv-packing-") as folder:
+        output = Path(folder) / "try"
+        packing = Packing(compressor=compressor, level=LEVELS[compressor], threads=1, time=3)
+        try:
+            pack(tool, packing, (memoryview(member) for member in members), output)
+            with Squashfs.open(output) as packed:
+                found = {entry.path: entry for entry in packed.entries()}
+                root = packed.root()
+        except AfenvError:
+            return ""
+    good = (
+        (root.mode, root.uid, root.mtime) == (0o755, 0, 3)
+        and found.keys() == {"folder", "folder/file", "link"}
+        and (found["folder"].mode, found["folder"].mtime) == (0o711, 2)
+        and all((found[one].mtime, found[one].size) == (1, len(content)) for one in ("link", "folder/file"))
+    )
+    return _version(name, path) if good else ""
+
+
+def _version(name: str, path: str) -> str:
+    option = "-version" if name == "mksquashfs" else "--version"
+    done = subprocess.run([path, option], capture_output=True, text=True, check=False)
+    words = (done.stdout or done.stderr).split("\n")[0].split()
+    number = next((word for word in words if word[:1].isdigit()), "")
+    return f"{name} {number}".strip()
+
+
+def pack(tool: Tool, packing: Packing, pieces: Iterable[memoryview], output: Path, offset: int = 0) -> None:
+    """Pack a tar into squashfs in ``output``, ``offset`` bytes from its start; nothing is there before.
+
+    E402 if the disk is full, E413 if the tool fails or complains.
+    """
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": str(packing.time), "LC_ALL": "C"}
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            tool.command(packing, output, offset if tool.name == "mksquashfs" else 0),
+            stdin=subprocess.PIPE,
+            stdout=said,
+            stderr=said,
+            env=environment,
+        )
+        assert process.stdin is not None
+        try:
+            with process.stdin as pipe, contextlib.suppress(BrokenPipeError):  # it says why itself
+                with contextlib.suppress(OSError):  # more than this user may have
+                    fcntl(pipe.fileno(), F_SETPIPE_SZ, BATCH)
+                for batch in _batches(pieces):
+                    _write(pipe.fileno(), batch)
+            process.wait()
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        said.seek(0)
+        words = " ".join(said.read(4096).decode(errors="replace").split())
+    if process.returncode != 0 or words:
+        if "no space left" in words.lower():
+            raise AfenvError("E402", f"{tool.name}: {words}", place=str(output))
+        raise AfenvError("E413", f"{tool.name}: {words or f'exit status {process.returncode}'}")
+    if offset and tool.name == "tar2sqfs":
+        _move_back(output, offset)
+
+
+def _batches(pieces: Iterable[memoryview]) -> Iterator[list[memoryview]]:
+    batch, size = [], 0
+    for piece in pieces:
+        batch.append(piece)
+        size += len(piece)
+        if size >= BATCH or len(batch) >= MOST_PIECES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _write(descriptor: int, batch: list[memoryview]) -> None:
+    size = sum(map(len, batch))
+    written = os.writev(descriptor, batch)
+    if written < size:
+        rest = memoryview(b"".join(batch))[written:]
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+
+
+def _move_back(path: Path, offset: int) -> None:
+    """Put ``offset`` zero bytes in front of a file's content."""
+    moved = path.with_name(path.name + ".moved")
+    with path.open("rb") as source, moved.open("xb") as target:
+        target.seek(offset)
+        shutil.copyfileobj(source, target, BATCH)
+    moved.replace(path)
