@@ -1,0 +1,56 @@
+"""The provenance statement."""
+
+from __future__ import annotations
+
+import json
+
+from afenv.attest.provenance import LOCAL_BUILDER, builder_identity
+from afenv.digest import hex_of
+from afenv.oci import media
+
+
+def test_it_says_what_went_in_and_what_came_out(sample):
+    statement = json.loads(sample.of(media.IN_TOTO).content)
+    assert statement["_type"] == "https://in-toto.io/Statement/v1"
+    assert statement["predicateType"] == "https://slsa.dev/provenance/v1"
+    digests = [subject["digest"]["sha256"] for subject in statement["subject"]]
+    assert digests == [hex_of(sample.image.manifest_digest), hex_of(sample.image.image_id)]
+    definition = statement["predicate"]["buildDefinition"]
+    assert definition["buildType"] == "urn:afenv:build:v1"
+    documents = {
+        one["name"]: one["digest"]["sha256"] for one in definition["externalParameters"]["documents"]
+    }
+    assert documents == {
+        "afenv.lock": hex_of(sample.of(media.LOCK).digest),
+        "afenv.yaml": hex_of(sample.of(media.ANALYSIS_MANIFEST).digest),
+    }
+    assert definition["externalParameters"]["environment"] == "default"
+    inputs = definition["resolvedDependencies"]
+    code = inputs[0]
+    assert code["digest"] == {"gitTree": "5" * 40, "gitCommit": "6" * 40}
+    assert code["uri"] == "git+https://github.com/Group/Dimuon.git@" + "6" * 40
+    assert [one["digest"]["sha256"][0] for one in inputs[1:]] == ["1", "2", "3", "4"]
+    run = statement["predicate"]["runDetails"]
+    assert run["builder"]["id"] == LOCAL_BUILDER
+    assert run["byproducts"] == [
+        {"name": "sbom.spdx.json", "digest": {"sha256": hex_of(sample.of(media.SPDX).digest)}}
+    ]
+
+
+def test_it_is_the_same_each_time(make_sample):
+    assert make_sample().of(media.IN_TOTO) == make_sample().of(media.IN_TOTO)
+
+
+def test_who_builds():
+    github = {
+        "GITHUB_ACTIONS": "true",
+        "GITHUB_SERVER_URL": "https://github.com",
+        "GITHUB_WORKFLOW_REF": "group/dimuon/.github/workflows/image.yml@refs/heads/main",
+    }
+    gitlab = {"GITLAB_CI": "true", "CI_PROJECT_URL": "https://gitlab.example.org/group/dimuon"}
+    assert builder_identity({}) == LOCAL_BUILDER
+    assert builder_identity(github) == (
+        "https://github.com/group/dimuon/.github/workflows/image.yml@refs/heads/main"
+    )
+    assert builder_identity(gitlab) == "https://gitlab.example.org/group/dimuon//.gitlab-ci.yml"
+    assert builder_identity(gitlab | {"AFENV_BUILDER_ID": "https://example.org/x"}) == "https://example.org/x"
