@@ -25,7 +25,7 @@ from afenv.documents.manifest import (
 )
 
 # Sections of an environment that are kept as parsed, by the name under which they are kept.
-KEPT_SECTIONS = ("cvmfs", "build", "builder")
+KEPT_SECTIONS = ("cvmfs", "builder")
 
 
 def _author(tree: Mapping[str, Any]) -> Author:
@@ -60,6 +60,7 @@ def _pypi(tree: Mapping[str, Any]) -> PypiSection:
         extras=tuple(tree.get("extras", ())),
         groups=tuple(tree.get("groups", ())),
         owners=dict(tree.get("owners", {})),
+        sdists=tuple(tree.get("sdists", ())),
     )
 
 
@@ -71,6 +72,7 @@ def _conda(tree: Mapping[str, Any]) -> CondaSection:
         lock=tree.get("lock"),
         environment=tree.get("environment", "default"),
         virtual_packages=dict(tree.get("virtual-packages", {})),
+        post_link=tuple(tree.get("post-link", ())),
     )
 
 
@@ -87,8 +89,6 @@ def _environment(tree: Mapping[str, Any]) -> Environment:
     unsupported = {name: tree[name] for name in KEPT_SECTIONS if tree.get(name)}
     if "gpu" in tree and "conda" not in tree:
         unsupported["gpu"] = tree["gpu"]
-    if tree.get("conda", {}).get("post-link"):
-        unsupported["post_link"] = tree["conda"]["post-link"]
     debian, packages = base.get("debian"), tuple(base.get("packages", ()))
     return Environment(
         platform=tree.get("platform", "linux/amd64"),
@@ -102,6 +102,7 @@ def _environment(tree: Mapping[str, Any]) -> Environment:
         bytecode=tree.get("bytecode", True),
         entrypoint=tuple(tree.get("entrypoint", ())),
         workdir=tree.get("workdir"),
+        build=tuple(tree.get("build", ())),
         unsupported=unsupported,
     )
 

@@ -57,14 +57,26 @@ class LockedDeb:
 
 
 @record
+class LockedSource:
+    """What a wheel was built from: its source archive, and the wheels that the build was done with."""
+
+    file: LockedFile
+    requires: tuple[LockedWheel, ...] = ()
+
+
+@record
 class LockedWheel:
-    """A wheel from a Python package index. ``dependencies`` are normalised names, sorted."""
+    """A wheel from a Python package index. ``dependencies`` are normalised names, sorted.
+
+    ``built_from`` is set for one that was built here, of which ``file`` has no URL.
+    """
 
     name: str  # normalised (PEP 503)
     version: str
     file: LockedFile
     requested: bool = False
     dependencies: tuple[str, ...] = ()
+    built_from: LockedSource | None = None
 
 
 @record
@@ -195,6 +207,14 @@ class LockedCode:
 
 
 @record
+class LockedResult:
+    """What commands in the sandbox gave: the digest of all that went in, and the diff_id of their layer."""
+
+    inputs: str
+    diff_id: str
+
+
+@record
 class LockedEnvironment:
     """Everything that one environment is built from.
 
@@ -220,6 +240,10 @@ class LockedEnvironment:
     variables: Mapping[str, str] = field(default_factory=dict)
     entrypoint: tuple[str, ...] = ()
     workdir: str | None = None
+    post_link: tuple[str, ...] = ()  # conda packages whose scripts run
+    linked: LockedResult | None = None  # what they gave
+    build: tuple[str, ...] = ()  # commands
+    built: LockedResult | None = None  # what they gave
     extra: Mapping[str, Any] = field(default_factory=dict)  # keys of a newer minor version
 
 

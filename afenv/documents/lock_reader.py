@@ -24,6 +24,8 @@ from afenv.documents.lock import (
     LockedIndex,
     LockedLfs,
     LockedPython,
+    LockedResult,
+    LockedSource,
     LockedSubmodule,
     LockedWheel,
 )
@@ -244,9 +246,24 @@ def _wheel(value: Any) -> LockedWheel:
         file=_file(record),
         requested=record.take_or("requested", _boolean, False),
         dependencies=record.take_or("dependencies", _texts, ()),
+        built_from=record.take_or("built-from", _source, None),
     )
     record.end()
     return wheel
+
+
+def _source(value: Any) -> LockedSource:
+    record = _Record(value)
+    source = LockedSource(file=_file(record), requires=record.take_or("requires", _list(_wheel), ()))
+    record.end()
+    return source
+
+
+def _result(value: Any) -> LockedResult:
+    record = _Record(value)
+    result = LockedResult(inputs=record.take("inputs", _digest), diff_id=record.take("diff-id", _digest))
+    record.end()
+    return result
 
 
 def _index(value: Any) -> LockedIndex:
@@ -372,6 +389,10 @@ def _environment(value: Any) -> LockedEnvironment:
         variables=record.take_or("variables", _text_map, {}),
         entrypoint=record.take_or("entrypoint", _texts, ()),
         workdir=record.take_or("workdir", _path, None),
+        post_link=record.take_or("post-link", _texts, ()),
+        linked=record.take_or("linked", _result, None),
+        build=record.take_or("build", _texts, ()),
+        built=record.take_or("built", _result, None),
         extra=record.left,
     )
 

@@ -25,6 +25,7 @@ from afenv.documents.lock import (
     LockedFile,
     LockedIndex,
     LockedPython,
+    LockedResult,
     LockedWheel,
 )
 from afenv.documents.lock_reader import lock_from_json
@@ -118,6 +119,9 @@ def _wheel_json(wheel: LockedWheel) -> dict[str, Any]:
         value["requested"] = True
     if wheel.dependencies:
         value["dependencies"] = list(wheel.dependencies)
+    if wheel.built_from is not None:
+        requires = [_wheel_json(one) for one in wheel.built_from.requires]
+        value["built-from"] = _file_json(wheel.built_from.file) | ({"requires": requires} if requires else {})
     return value
 
 
@@ -186,6 +190,10 @@ def _code_json(code: LockedCode) -> dict[str, Any]:
     return value
 
 
+def _result_json(result: LockedResult | None) -> dict[str, Any] | None:
+    return {"inputs": result.inputs, "diff-id": result.diff_id} if result else None
+
+
 def environment_json(environment: LockedEnvironment) -> dict[str, Any]:
     """The JSON object of one environment, as the lock has it."""
     debs = sorted(environment.debs, key=lambda deb: (deb.name, deb.version))
@@ -212,6 +220,10 @@ def environment_json(environment: LockedEnvironment) -> dict[str, Any]:
         "variables": dict(environment.variables),
         "entrypoint": list(environment.entrypoint),
         "workdir": environment.workdir,
+        "post-link": list(environment.post_link),
+        "linked": _result_json(environment.linked),
+        "build": list(environment.build),
+        "built": _result_json(environment.built),
     }
     value.update((key, item) for key, item in optional.items() if item)
     if not environment.bytecode:

@@ -81,7 +81,7 @@ class CondaSection:
     At most one of ``file`` (an environment.yml) and ``lock`` (a conda-lock.yml, pixi.lock or @EXPLICIT
     list) is set, both relative to the manifest. ``channels`` are names, URLs or folders, the first one
     having the highest priority. ``environment`` is that of a pixi.lock. ``virtual_packages`` overrides what
-    is derived from the base and the GPU need.
+    is derived from the base and the GPU need. ``post_link`` names packages whose post-link scripts may run.
     """
 
     channels: tuple[str, ...] = ()
@@ -90,6 +90,7 @@ class CondaSection:
     lock: str | None = None
     environment: str = "default"
     virtual_packages: Mapping[str, str] = field(default_factory=dict)
+    post_link: tuple[str, ...] = ()
 
 
 @record
@@ -108,7 +109,7 @@ class PypiSection:
     ``file`` is a requirements.txt or pyproject.toml, ``lock`` a pylock.toml, both relative to the
     manifest; ``groups`` and ``extras`` select dependency groups and extras of a pyproject.toml.
     ``owners`` says which package wins where several install different files at one path; its keys are
-    paths relative to site-packages.
+    paths relative to site-packages. ``sdists`` names packages that may be built from source.
     """
 
     dependencies: tuple[str, ...] = ()
@@ -117,6 +118,7 @@ class PypiSection:
     extras: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     owners: Mapping[str, str] = field(default_factory=dict)
+    sdists: tuple[str, ...] = ()
 
 
 @record
@@ -124,7 +126,7 @@ class Environment:
     """One environment.
 
     At most one of ``debian``, ``oci`` and ``conda_base`` is set. The sections that this version does not
-    build yet (``cvmfs``, ``gpu`` without ``conda``, ``post_link``, ``build``, ``builder``) are kept as
+    build yet (``cvmfs``, ``gpu`` without ``conda``, ``builder``) are kept as
     parsed, so that a caller can name them in E016.
     """
 
@@ -139,6 +141,7 @@ class Environment:
     bytecode: bool = True
     entrypoint: tuple[str, ...] = ()
     workdir: str | None = None
+    build: tuple[str, ...] = ()
     unsupported: Mapping[str, Any] = field(default_factory=dict)
 
 

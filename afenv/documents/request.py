@@ -59,6 +59,7 @@ def _pypi(section: PypiSection, folder: Path) -> dict[str, Any]:
         "extras": sorted(section.extras),
         "groups": sorted(section.groups),
         "owners": dict(section.owners),
+        **({"sdists": sorted(section.sdists)} if section.sdists else {}),
     }
 
 
@@ -87,6 +88,7 @@ def _conda(section: CondaSection, gpu: GpuSection | None, folder: Path) -> dict[
         "files": files,
         "virtual-packages": dict(section.virtual_packages),
         "cuda": gpu.cuda if gpu else None,
+        **({"post-link": sorted(section.post_link)} if section.post_link else {}),
     }
 
 
@@ -113,6 +115,8 @@ def request_digest(manifest: AnalysisManifest, environment: str, folder: Path) -
         value["conda-base"] = {"glibc": wanted.conda_base.glibc}
     if wanted.conda is not None:  # absent otherwise, as in the locks of versions that had no conda
         value["conda"] = _conda(wanted.conda, wanted.gpu, folder)
+    if wanted.build:
+        value["build"] = list(wanted.build)
     return sha256_bytes(canonical.compact(value))
 
 

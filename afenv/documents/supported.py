@@ -8,9 +8,6 @@ from pathlib import Path
 from afenv.documents.manifest import AnalysisManifest
 from afenv.errors import AfenvError, Problem
 
-# Where the sections that an environment keeps as parsed stand in the document.
-_PLACES = {"post_link": ("conda", "post-link")}
-
 
 def check_supported(
     manifest: AnalysisManifest, environment_names: Iterable[str], path: Path | None = None
@@ -26,9 +23,7 @@ def check_supported(
         if environment is None:
             choices = ", ".join(manifest.environments)
             raise AfenvError("E031", f"there is no environment {name!r}; there is: {choices}")
-        found += [
-            ("environments", name, *_PLACES.get(section, (section,))) for section in environment.unsupported
-        ]
+        found += [("environments", name, section) for section in environment.unsupported]
     found += [(section,) for section in ("data", "steps") if getattr(manifest, section)]
     if not found:
         return

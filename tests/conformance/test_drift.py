@@ -45,7 +45,7 @@ def test_manifest_keys_are_fields() -> None:
     assert _properties(MANIFEST, "author") == _fields(manifest.Author)
     assert _properties(MANIFEST, "code") - {"path"} == _fields(manifest.CodeSource) - {"folder"}
     assert _properties(MANIFEST, "pypi") == _fields(manifest.PypiSection)
-    assert _properties(MANIFEST, "conda") == _fields(manifest.CondaSection) | {"post-link"}
+    assert _properties(MANIFEST, "conda") == _fields(manifest.CondaSection)
     assert _properties(MANIFEST, "gpu") == _fields(manifest.GpuSection)
     kept = {"unsupported", "debian", "oci", "conda-base"}
     assert _properties(MANIFEST, "environment") == (
@@ -84,6 +84,8 @@ def test_lock_keys_are_fields() -> None:
     assert _properties(LOCK, "index") == _fields(lock.LockedIndex)
     assert _properties(LOCK, "python") == _fields(lock.LockedPython)
     assert _properties(LOCK, "code") == _fields(lock.LockedCode)
+    assert _properties(LOCK, "source") == _fields(lock.LockedSource) - {"file"} | file
+    assert _properties(LOCK, "result") == _fields(lock.LockedResult)
 
 
 def test_lock_defaults_are_those_of_the_fields() -> None:
@@ -131,5 +133,4 @@ def test_the_schema_says_what_is_not_supported_yet() -> None:
     assert {name: keys for name, keys in said.items() if keys} == {
         "the top": {"data", "steps"},
         "environment": {*KEPT_SECTIONS, "gpu"},
-        "conda": {"post-link"},
     }
