@@ -58,7 +58,10 @@ class LockedDeb:
 
 @record
 class LockedSource:
-    """What a wheel was built from: its source archive, and the wheels that the build was done with."""
+    """What a wheel was built from: its source archive, and the wheels that the build was done with.
+
+    Of those, only name, version and file are known.
+    """
 
     file: LockedFile
     requires: tuple[LockedWheel, ...] = ()

@@ -252,9 +252,18 @@ def _wheel(value: Any) -> LockedWheel:
     return wheel
 
 
+def _build_wheel(value: Any) -> LockedWheel:
+    record = _Record(value)
+    wheel = LockedWheel(
+        name=record.take("name", _text), version=record.take("version", _text), file=_file(record)
+    )
+    record.end()
+    return wheel
+
+
 def _source(value: Any) -> LockedSource:
     record = _Record(value)
-    source = LockedSource(file=_file(record), requires=record.take_or("requires", _list(_wheel), ()))
+    source = LockedSource(file=_file(record), requires=record.take_or("requires", _list(_build_wheel), ()))
     record.end()
     return source
 
