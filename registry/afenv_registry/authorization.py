@@ -141,7 +141,7 @@ class Authorization:
             document = json.loads(answer.body)
             token = str(document.get("token") or document["access_token"])
             lifetime = float(document.get("expires_in") or LIFETIME)
-        except (ValueError, KeyError, AttributeError, TypeError):
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
             raise AfenvError("E602", "the token server's answer has no token", place=realm) from None
         self._expires = time.monotonic() + max(lifetime, 2 * EARLY)
         return token

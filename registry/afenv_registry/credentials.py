@@ -17,17 +17,17 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from afenv.errors import AfenvError
+from afenv.record import record
 
 HUB = "https://index.docker.io/v1/"
 HELPER_PATIENCE = 30.0  # seconds
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Credentials:
     """A user name and password, or a token: one that is exchanged for others, or one that is used itself."""
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from afenv.digest import check_form
 from afenv.errors import AfenvError
 from afenv.progress import Progress
+from afenv.record import record
 from afenv.store.content import ContentStore
 from afenv.store.partial import Partial, Stopped, hold_partial
 from afenv_registry.session import Session
@@ -20,7 +20,7 @@ GAIN = 1 << 16  # bytes; an attempt that brought as many was not in vain
 _RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)\Z")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Wanted:
     """A blob, as the downloads of the content store know files."""
 
@@ -129,6 +129,10 @@ def _accept(session: Session, part: Partial, response: Response) -> None:
     if response.status == 200:
         if part.size:
             part.restart()
+        length = response.headers.get("content-length", "")
+        if length.isdecimal() and int(length) != part.file.size:
+            text = f"{part.file.digest} has {part.file.size} bytes, and it sends {int(length)}"
+            raise _bad(session, "E302", text)
         return
     if response.status == 206 and part.size:
         found = _RANGE.match(response.headers.get("content-range", ""))

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
 
 from afenv.digest import PATTERN
 from afenv.errors import AfenvError
+from afenv.record import record
 
 HUB = "docker.io"
 HUB_HOSTS = (HUB, "index.docker.io", "registry-1.docker.io")
@@ -22,7 +22,7 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\Z")
 _HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?\Z")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Reference:
     """A repository at a registry, with a tag and, where given, a manifest digest."""
 

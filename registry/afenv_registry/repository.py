@@ -91,7 +91,7 @@ class Repository:
                 "E301", f"for {promised} it sends a manifest that is {digest}", place=str(session)
             )
         kind = (answer.header("content-type") or "").partition(";")[0].strip()
-        with contextlib.suppress(ValueError, AttributeError):
+        with contextlib.suppress(ValueError, AttributeError, RecursionError):
             kind = str(json.loads(answer.body).get("mediaType") or kind)
         return RemoteManifest(content=answer.body, media_type=kind or media.IMAGE_MANIFEST)
 
@@ -253,7 +253,7 @@ class Repository:
                 raise self.own.refused(answer, "it does not give a list")
             try:
                 page = json.loads(answer.body)
-            except ValueError:
+            except (ValueError, RecursionError):
                 page = None
             if not isinstance(page, dict) or (needed and needed not in page):
                 if needed:  # a page for people, from something that is not a registry

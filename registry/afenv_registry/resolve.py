@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import platform as host_platform
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 from afenv.errors import AfenvError
 from afenv.oci.graph import INDEXES, check_descriptor, checked_member, descriptors, is_index
 from afenv.oci.registries import RemoteImage, RemoteManifest
+from afenv.record import replace
 from afenv_registry.repository import MANIFEST, Repository
 
 DEPTH = 3  # indexes inside indexes

@@ -9,16 +9,16 @@ the registry itself. The digests of all that comes from a mirror are checked.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from afenv.errors import AfenvError
+from afenv.record import record, replace
 from afenv_registry.reference import Reference, is_loopback
 
 SCHEME = "oci://"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Endpoint:
     """A repository as it is reached: scheme, host (with port) and name there.
 

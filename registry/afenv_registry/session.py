@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from urllib.parse import urljoin
 
 from afenv.errors import AfenvError
+from afenv.record import replace
 from afenv_registry.authorization import Authorization
 from afenv_registry.routes import Endpoint
 from afenv_registry.transport import ANSWER, Answer, Response, Transport

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
-import random
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from types import TracebackType
+from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 from afenv import __version__
 from afenv.errors import AfenvError
+from afenv.record import record
 from afenv_registry.urls import bare
 from afenv_registry.wire import Body, Broken, Head, Stalled, Wire
 
@@ -27,7 +27,7 @@ LONG = 5.0  # seconds; of a longer pause the user is told
 Headers = Mapping[str, str]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Patience:
     """How long a registry is borne with; times in seconds.
 
@@ -49,11 +49,12 @@ class Patience:
     def pause(self, failures: int) -> float:
         """The time to wait after so many failures in a row, if the registry does not say."""
         longest = min(self.first_pause * 2.0 ** (failures - 1), self.longest_pause)
+        import random
+
         return longest * (0.5 + random.random() / 2)  # noqa: S311 - not for secrets
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What a server answered; ``url`` is where it came from."""
 
     status: int
@@ -67,7 +68,7 @@ class Answer:
 
     def words(self) -> str:
         """What the server said of its failure, in a few words."""
-        with contextlib.suppress(ValueError, AttributeError, TypeError):
+        with contextlib.suppress(ValueError, AttributeError, TypeError, RecursionError):
             errors = json.loads(self.body).get("errors") or []
             texts = [f"{one.get('code', '')} {one.get('message', '')}".strip() for one in errors]
             if any(texts):

@@ -20,6 +20,7 @@ from afenv_registry.wire import Body
 
 CHUNK = 64 << 20  # bytes; a blob up to this size is sent in one request
 NO_CHUNKS = (400, 404, 405, 411, 413, 415, 501)  # what registries say that do not take chunks
+SOURCES = 3  # repositories that are asked for one blob
 _RANGE = re.compile(r"(?:bytes=)?0-(\d{1,18})\Z")
 
 Opener = Callable[[], BinaryIO]
@@ -119,14 +120,15 @@ class _Upload:
         return there
 
     def _mount(self, sources: Sequence[str]) -> bool:
-        for source in sources:
+        begun: Answer | None = None
+        for source in sources[:SOURCES]:
             answer = _ask_to_mount(self._session, self._digest, source)
             if answer.status == 201:
                 self._sent(self._size)
                 return True
-            if answer.status == 202:
-                self._begin(answer)
-                return False
+            begun = answer if answer.status == 202 else begun
+        if begun is not None:  # what was not mounted is an upload that has begun
+            self._begin(begun)
         return False
 
     def _begin(self, answer: Answer) -> None:

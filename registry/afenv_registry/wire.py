@@ -12,8 +12,9 @@ import select
 import socket
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
+
+from afenv.record import record
 
 HEAD_LIMIT = 64 << 10  # bytes of an answer's head
 LINE_LIMIT = 4 << 10  # bytes of a line between chunks
@@ -30,8 +31,7 @@ class Stalled(TimeoutError):
     """The other side sends or takes nothing, or next to nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """Status and headers of an answer; names in lower case, repeated ones joined by commas."""
 
     status: int
@@ -39,7 +39,7 @@ class Head:
     version: str = "HTTP/1.1"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Body:
     """What a request sends: ``size`` bytes from ``start`` of what ``open`` gives, anew for each attempt."""
 

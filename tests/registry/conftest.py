@@ -24,14 +24,14 @@ class FakeRegistry:
     ``OCI-Subject`` (unless ``referrers`` is False: then it answers 404, like registries of OCI 1.0).
 
     ``faults`` maps a method to actions that are used up one by one: a status, or a callable that takes
-    the handler and answers in its own way.
+    the handler and answers in its own way, or None for a request that is served as it should be.
     """
 
     def __init__(self) -> None:
         self.blobs: dict[str, dict[str, bytes]] = {}
         self.manifests: dict[tuple[str, str], bytes] = {}
         self.requests: list[tuple[str, str, dict[str, str]]] = []
-        self.faults: dict[str, list[int | Callable[[Any], None]]] = {}
+        self.faults: dict[str, list[int | Callable[[Any], None] | None]] = {}
         self.allowed: set[str] | None = None  # values of Authorization
         self.challenge = ""
         self.tokens: dict[str, str] = {}  # what the token server gives for a value of Authorization
@@ -46,6 +46,7 @@ class FakeRegistry:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
 
             def log_message(self, *arguments: object) -> None:
                 pass
@@ -66,6 +67,7 @@ class FakeRegistry:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        self._server.registry = self  # type: ignore[attr-defined]  # for faults
         self._server.handle_error = lambda *_: None  # type: ignore[method-assign]
         self.host = f"127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
