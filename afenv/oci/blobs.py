@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import tarfile
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -84,26 +83,35 @@ class _Slice(io.RawIOBase):
 
 
 class ArchiveBlobs:
-    """The files of a tar archive, by path; and by digest, once :meth:`name_digest` has told it."""
+    """The files of a tar archive, by path; and by digest, once :meth:`name_digest` has told it.
+
+    ValueError if it is no tar archive.
+    """
 
     def __init__(self, file: BinaryIO, path: Path) -> None:
+        import tarfile
+
         self._file = file
         self._archive = path
         self._members: dict[str, tuple[int, int]] = {}
         self._paths: dict[str, str] = {}
         links: dict[str, str] = {}
-        with tarfile.open(fileobj=file, mode="r:") as tar:
-            for member in tar:
-                name = _normal(member.name)
-                if member.isreg():
-                    self._members[name] = (member.offset_data, member.size)
-                    parts = name.split("/")
-                    if len(parts) == 3 and parts[:2] == ["blobs", "sha256"]:
-                        self._paths[f"sha256:{parts[2]}"] = name
-                elif member.issym():
-                    links[name] = _normal(str(PurePosixPath(name).parent / member.linkname))
-                elif member.islnk():
-                    links[name] = _normal(member.linkname)
+        try:
+            with tarfile.open(fileobj=file, mode="r:") as tar:
+                members = list(tar)
+        except tarfile.TarError as error:
+            raise ValueError(str(error)) from None
+        for member in members:
+            name = _normal(member.name)
+            if member.isreg():
+                self._members[name] = (member.offset_data, member.size)
+                parts = name.split("/")
+                if len(parts) == 3 and parts[:2] == ["blobs", "sha256"]:
+                    self._paths[f"sha256:{parts[2]}"] = name
+            elif member.issym():
+                links[name] = _normal(str(PurePosixPath(name).parent / member.linkname))
+            elif member.islnk():
+                links[name] = _normal(member.linkname)
         for name, target in links.items():
             if target in self._members:
                 self._members[name] = self._members[target]

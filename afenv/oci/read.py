@@ -9,10 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import tarfile
-import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,13 +19,14 @@ from afenv.errors import AfenvError
 from afenv.oci import media
 from afenv.oci.blobs import GZIP, ZSTD, ArchiveBlobs, FolderBlobs, decompressed
 from afenv.oci.model import Blobs, Image, ImageLayer
+from afenv.record import record
 
 INDEXES = (media.IMAGE_INDEX, media.DOCKER_INDEX)
 SMALL = 16 << 20  # bytes; a config or manifest larger than this is refused
 DEPTH = 3  # indexes inside indexes
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class OpenedImage:
     """An image and where its blobs are."""
 
@@ -199,6 +197,7 @@ def _plain_tar(path: Path, stack: contextlib.ExitStack) -> BinaryIO:
     if not (start.startswith(GZIP) or start == ZSTD):
         return file
     import shutil
+    import tempfile
 
     plain = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
     shutil.copyfileobj(decompressed(file), plain, 1 << 20)
@@ -222,7 +221,7 @@ def open_image(path: Path, *, reference: str | None = None) -> Iterator[OpenedIm
         except OSError as error:
             code = "E001" if error.errno else "E510"  # a damaged gzip has no number
             raise AfenvError(code, f"cannot be read: {error.strerror or error}", place=str(path)) from None
-        except (KeyError, TypeError, ValueError, AttributeError, EOFError, tarfile.TarError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, EOFError) as error:
             raise AfenvError("E510", f"this is not an image: {error}", place=str(path)) from None
         yield opened
 
@@ -238,7 +237,7 @@ def open_index(path: Path) -> Iterator[tuple[bytes, Blobs]]:
             else:
                 found = archive = ArchiveBlobs(_plain_tar(path, stack), path)
                 index = _read_small(archive.open_path("index.json"), path)
-        except (OSError, EOFError, tarfile.TarError) as error:
+        except (OSError, EOFError, ValueError) as error:
             raise AfenvError("E510", f"this is not an image layout: {error}", place=str(path)) from None
         yield index, found
 
@@ -249,11 +248,15 @@ def _open(path: Path, reference: str | None, stack: contextlib.ExitStack) -> Ope
             raise AfenvError("E510", "this folder is not an OCI image layout", place=str(path))
         folder = FolderBlobs(path)
         index = _read_small((path / "index.json").open("rb"), path)
-        return OpenedImage(_from_index(folder, index, reference, path), folder, path, index)
+        return OpenedImage(
+            image=_from_index(folder, index, reference, path), blobs=folder, path=path, index=index
+        )
     archive = ArchiveBlobs(_plain_tar(path, stack), path)
     if archive.has_path("index.json") and archive.has_path("oci-layout"):
         index = _read_small(archive.open_path("index.json"), path)
-        return OpenedImage(_from_index(archive, index, reference, path), archive, path, index)
+        return OpenedImage(
+            image=_from_index(archive, index, reference, path), blobs=archive, path=path, index=index
+        )
     if archive.has_path("manifest.json"):
-        return OpenedImage(_from_docker_archive(archive, reference, path), archive, path)
+        return OpenedImage(image=_from_docker_archive(archive, reference, path), blobs=archive, path=path)
     raise AfenvError("E510", "this archive holds no image", place=str(path))

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from afenv import canonical
 from afenv.digest import sha256_bytes
@@ -253,8 +252,7 @@ def _warn_of_unconverted(reading: Reading) -> None:
         print(f"warning: files go into the image {text}", file=sys.stderr)  # noqa: T201
 
 
-@dataclass(frozen=True, slots=True)
-class _Look:
+class _Look(NamedTuple):
     """One look at a folder."""
 
     source: CodeSource

@@ -127,7 +127,7 @@ def verify(
         attachments = fetch_attachments(repository, image.manifest_digest)
     if content:
         registry.pull(remote.reference, store, quiet=quiet)
-    opened = OpenedImage(image, store, Path(target))
+    opened = OpenedImage(image=image, blobs=store, path=Path(target))
     return _report(target, opened, attachments, trusted, rules, policy, keyless, content)
 
 

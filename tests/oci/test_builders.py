@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.metadata import entry_points
 
 import pytest
 
 from afenv.errors import AfenvError
 from afenv.oci.builders import find_builder
-from afenv.oci.registries import find_registry
+from afenv.oci.registries import BUILT_IN, GROUP, find_registry
 
 
 @pytest.mark.parametrize("target", ["oci", "oci-archive", "docker"])
@@ -28,6 +29,11 @@ def test_the_registry_client_is_found():
     with pytest.raises(AfenvError) as caught:
         find_registry("carrier-pigeon")
     assert caught.value.code == "E030"
+
+
+def test_the_built_in_registry_is_the_one_of_the_entry_point():
+    points = entry_points(group=GROUP)
+    assert BUILT_IN == {point.name: point.value for point in points if point.value.startswith("afenv_")}
 
 
 def test_the_core_loads_no_plugin_by_itself():
