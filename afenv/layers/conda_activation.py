@@ -178,6 +178,8 @@ def _shell(environment: LockedEnvironment) -> str:
     """The shell that sources the scripts: bash, which most of them are written for, if there is one."""
     if any(package.name == "bash" for package in environment.conda):
         return f"{_prefix(environment)}/bin/bash"
+    if environment.base is not None:
+        return environment.base.shell or "/bin/sh"
     return "/bin/bash" if any(deb.name == "bash" for deb in environment.debs) else "/bin/sh"
 
 

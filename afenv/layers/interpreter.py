@@ -81,7 +81,7 @@ def prepare_interpreter(
 
     def unpack(work: Path) -> None:
         for deb in needed_debs(debs, version):
-            _unpack_deb(paths[deb.file.sha256], deb.file.sha256, work)
+            unpack_deb(paths[deb.file.sha256], deb.file.sha256, work)
 
     folder = unpacked_folder(identity, unpack, store)
     interpreter = Interpreter(
@@ -124,8 +124,11 @@ def _fill(folder: Path, unpack: Callable[[Path], None], store: ContentStore) -> 
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _unpack_deb(path: Path, sha256: str, root: Path) -> None:
-    """The files of a package, and its links within one folder; the rest is not needed here."""
+def unpack_deb(path: Path, sha256: str, root: Path, *, replace: bool = False) -> None:
+    """The files of a package, and its links within one folder; the rest is not needed here.
+
+    With ``replace`` they take the place of what is there.
+    """
     links: list[tuple[Path, str]] = []
     with open_deb(path, sha256=sha256) as archive:
         for member in archive.members():
@@ -134,6 +137,8 @@ def _unpack_deb(path: Path, sha256: str, root: Path) -> None:
                 continue
             if member.kind == "file":
                 target.parent.mkdir(parents=True, exist_ok=True)
+                if replace:
+                    target.unlink(missing_ok=True)
                 with target.open("xb") as file:
                     for chunk in member.chunks:
                         file.write(chunk)
@@ -142,6 +147,8 @@ def _unpack_deb(path: Path, sha256: str, root: Path) -> None:
                 links.append((target, member.linkname))
     for target, name in links:
         target.parent.mkdir(parents=True, exist_ok=True)
+        if replace:
+            target.unlink(missing_ok=True)
         target.symlink_to(name)
 
 

@@ -15,7 +15,9 @@ from afenv.documents.lock import LockedCode, LockedConda, LockedDeb, LockedEnvir
 from afenv.errors import AfenvError
 from afenv.layers.model import PlannedLayer
 
-LIMIT = 100
+LIMIT = 100  # layers of our own
+TOTAL = 120  # layers together with those of a base image
+SHARES = (1.0, 0.5, 0.25, 0.1, 0.0)  # of the numbers below, where a base image leaves less room
 
 DEBS_ALONE, DEB_GROUPS = 16, 4
 WHEELS_ALONE, WHEEL_GROUPS = 60, 8
@@ -30,22 +32,50 @@ def plan_layers(environment: LockedEnvironment, code: Sequence[LockedCode]) -> t
 
     Debian packages come first, then the files that their scripts would have made, then conda packages
     and the files of their environment, then wheels, then code; within a kind packages of their own by
-    name, then groups. E405 if there are more than 100.
+    name, then groups. On a base image with many layers fewer packages are alone. E405 if there are more
+    than 100, or with those of the base more than 120.
     """
+    if environment.base is None:
+        layers = _plan(environment, code, 1.0)
+        if len(layers) > LIMIT:
+            raise AfenvError("E405", f"{len(layers)} layers would be needed; the code has {len(code)} parts")
+        return layers
+    below = len(environment.base.layers)
+    for share in SHARES:
+        layers = _plan(environment, code, share)
+        if len(layers) <= min(LIMIT, TOTAL - below):
+            return layers
+    raise AfenvError(
+        "E405",
+        f"the base image has {below} layers, and {len(layers)} more would be needed; {TOTAL} can be used",
+        place=environment.base.reference,
+        remedy="Choose a base with fewer layers.",
+    )
+
+
+def _plan(
+    environment: LockedEnvironment, code: Sequence[LockedCode], part: float
+) -> tuple[PlannedLayer, ...]:
+    """The layers; ``part`` of the usual number of packages are alone, and of the groups."""
+
+    def share(alone: int, groups: int) -> tuple[int, int]:
+        return int(alone * part), max(1, int(groups * part))
+
     layers: list[PlannedLayer] = []
     if environment.debs:
-        alone, groups = _divide(environment.debs, DEBS_ALONE, DEB_GROUPS)
+        alone, groups = _divide(environment.debs, *share(DEBS_ALONE, DEB_GROUPS))
         layers += [
             PlannedLayer(name=f"debian:{deb.name}={deb.version}", kind="debian", debs=(deb,)) for deb in alone
         ]
         layers += [
             PlannedLayer(name=f"debian:group-{number}", kind="debian", debs=debs) for number, debs in groups
         ]
+    if environment.debs or needs_account(environment):
         layers.append(PlannedLayer(name="system", kind="system"))
-    share = WHEELS_ALONE, WHEEL_GROUPS
+    for_wheels = share(WHEELS_ALONE, WHEEL_GROUPS)
     if environment.conda:
-        share = CONDA_WHEELS_ALONE, CONDA_WHEEL_GROUPS
-        conda_alone, conda_groups = _divide(environment.conda, CONDA_ALONE, CONDA_GROUPS)
+        for_wheels = share(CONDA_WHEELS_ALONE, CONDA_WHEEL_GROUPS)
+        conda_alone, conda_groups = _divide(environment.conda, *share(CONDA_ALONE, CONDA_GROUPS))
         layers += [
             PlannedLayer(name=f"conda:{package.name}={package.version}", kind="conda", conda=(package,))
             for package in conda_alone
@@ -55,7 +85,7 @@ def plan_layers(environment: LockedEnvironment, code: Sequence[LockedCode]) -> t
             for number, packages in conda_groups
         ]
         layers.append(PlannedLayer(name="conda:environment", kind="conda-environment"))
-    wheels_alone, wheel_groups = _divide(environment.wheels, *share)
+    wheels_alone, wheel_groups = _divide(environment.wheels, *for_wheels)
     layers += [
         PlannedLayer(name=f"pypi:{wheel.name}=={wheel.version}", kind="pypi", wheels=(wheel,))
         for wheel in wheels_alone
@@ -64,10 +94,14 @@ def plan_layers(environment: LockedEnvironment, code: Sequence[LockedCode]) -> t
         PlannedLayer(name=f"pypi:group-{number}", kind="pypi", wheels=wheels)
         for number, wheels in wheel_groups
     ]
-    layers += [PlannedLayer(name=f"code:{part.into}", kind="code", code=part) for part in code]
-    if len(layers) > LIMIT:
-        raise AfenvError("E405", f"{len(layers)} layers would be needed; the code has {len(code)} parts")
+    layers += [PlannedLayer(name=f"code:{one.into}", kind="code", code=one) for one in code]
     return tuple(layers)
+
+
+def needs_account(environment: LockedEnvironment) -> bool:
+    """Whether a base image lacks an account for our user; from the lock alone."""
+    base = environment.base
+    return base is not None and base.user is None and base.home is None
 
 
 def layer_source(layer: PlannedLayer) -> str:

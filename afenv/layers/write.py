@@ -21,6 +21,7 @@ from afenv.settings import Settings
 from afenv.store.content import ContentStore
 
 if TYPE_CHECKING:
+    from afenv.layers.base_tree import OpenBase
     from afenv.layers.conda_open import OpenConda
 
 COMPRESSION = ("libdeflate", 1)  # name and level; a test holds it to what compresses, which is imported late
@@ -45,11 +46,17 @@ def layer_key(
         "compressor": list(COMPRESSION),
         "kind": planned.kind,
     }
+    if environment.base is not None:
+        from afenv.layers.base_tree import base_identity
+
+        value["base"] = base_identity(environment.base)
     if planned.kind == "debian":
         compiled_by = interpreter if compiles_debs(environment) else None
         value |= {"debs": [deb.file.sha256 for deb in planned.debs], "interpreter": compiled_by}
     elif planned.kind == "system":
         value["debs"] = sorted(deb.file.sha256 for deb in environment.debs)
+        if environment.minimal:
+            value["minimal"] = sorted(package.name for package in environment.conda)
     elif planned.kind in ("conda", "conda-environment"):
         from afenv.layers.conda_keys import environment_key, package_key
 
@@ -86,11 +93,13 @@ def write_layers(
     mtime: int,
     quiet: bool = False,
     warn: Callable[[str], object] | None = None,
+    base: Callable[[], OpenBase] | None = None,
 ) -> list[Layer]:
     """The layers of an environment, lowest first; those that the store lacks are written.
 
     ``folder`` is that of the manifest, ``mtime`` the time of the code layers; ``warn`` hears what could
-    not be made of the system's files. What is written is on the disk after the store's next ``sync``.
+    not be made of the system's files; ``base`` opens the base image, if there is one. What is written is on
+    the disk after the store's next ``sync``.
     Raises E301 to E304 (packages), E401 (two owners), E402, E403 (disk), E404 (interpreter), E405, and
     what the fetcher raises.
     """
@@ -116,6 +125,7 @@ def write_layers(
             interpreter=interpreter,
             quiet=quiet,
             warn=warn,
+            base=base() if base is not None else None,
             opened=opened,
         )
 
@@ -141,6 +151,10 @@ def _interpreter_identity(environment: LockedEnvironment) -> str | None:
             return conda_interpreter_id(python)
     if environment.python is None:
         return None
+    if environment.base is not None:
+        from afenv.layers.base_interpreter import base_interpreter_id
+
+        return base_interpreter_id(environment.base, environment.python, environment.debs)
     from afenv.layers.interpreter import interpreter_id
 
     return interpreter_id(environment.debs, environment.python.version)

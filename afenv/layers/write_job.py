@@ -22,6 +22,7 @@ from afenv.store.content import BlobWriter, ContentStore
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from afenv.layers.base_tree import Ground, OpenBase
     from afenv.layers.bytecode import Compiler
     from afenv.layers.conda_open import OpenConda
     from afenv.layers.conda_python import CondaPython
@@ -53,6 +54,7 @@ class Job:
     interpreter: str | None
     quiet: bool
     warn: Callable[[str], object] | None
+    base: OpenBase | None = None
     opened: Mapping[str, OpenConda] = field(default_factory=dict)  # conda packages, where all were read
     stop: threading.Event = field(default_factory=threading.Event)
 
@@ -160,6 +162,10 @@ def _compiler(job: Job) -> Compiler:
         files = [deb.file for deb in debs]
         found = job.fetcher.files(files, title="Downloading the interpreter")
         paths = {file.sha256: path for file, path in zip(files, found, strict=True)}
+        if job.base is not None:
+            from afenv.layers.base_interpreter import prepare_base_interpreter
+
+            return prepare_base_interpreter(job.environment, job.base, paths, job.store)
         return prepare_interpreter(debs, paths, version, job.store)
 
     return Compiler(job.interpreter, version, prepare, job.store, max(1, job.settings.jobs))
@@ -174,7 +180,10 @@ def _conda_python(environment: LockedEnvironment) -> CondaPython | None:
 
 
 def compiles_debs(environment: LockedEnvironment) -> bool:
-    """Whether Debian's Python modules get bytecode: not where the environment's Python is conda's."""
+    """Whether Debian's Python modules get bytecode: not where the environment's Python is another one."""
+    python = environment.python
+    if environment.base is not None and (python is None or not python.executable.startswith("/usr/bin/")):
+        return False
     return _conda_python(environment) is None
 
 
@@ -200,7 +209,9 @@ def _write(
 
     with job.store.writer(durable=False) as blob:
         writer = LayerWriter(
-            _Blob(blob, job.stop), mtime=job.mtime if planned.kind == "code" else PACKAGE_MTIME
+            _Blob(blob, job.stop),
+            mtime=job.mtime if planned.kind == "code" else PACKAGE_MTIME,
+            ground=_ground(job),
         )
         effect = _fill(writer, planned, job, paths, compiler, progress)
         written = writer.finish()
@@ -213,6 +224,14 @@ def _write(
         listing=write_listing(job.store, written.entries),
         **effect,
     )
+
+
+def _ground(job: Job) -> Ground | None:
+    if job.base is None:
+        return None
+    from afenv.layers.base_tree import Ground
+
+    return Ground(job.base.tree)
 
 
 def _fill(
@@ -230,8 +249,21 @@ def _fill(
 
         adapted = _DebCompiler(compiler) if compiler is not None and compiles_debs(environment) else None
         for deb in planned.debs:
-            write_debs([deb], [paths[deb.file.sha256]], writer, compiler=adapted, store=job.store)
+            write_debs(
+                [deb],
+                [paths[deb.file.sha256]],
+                writer,
+                compiler=adapted,
+                store=job.store,
+                merged=job.base is None,
+            )
             progress.advance(deb.file.size)
+    elif planned.kind == "system" and job.base is not None:
+        from afenv.layers.base_system import write_base_system
+
+        for warning in write_base_system(environment, job.base, paths, writer, store=job.store):
+            if job.warn is not None:
+                job.warn(warning)
     elif planned.kind == "system":
         from afenv.layers.system import write_system
 

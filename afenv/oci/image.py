@@ -6,14 +6,15 @@ config holds the digests of uncompressed layers only, so the image ID does not d
 
 from __future__ import annotations
 
+import json
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from afenv import canonical
 from afenv.digest import sha256_bytes
-from afenv.documents.lock import Lock, LockedEnvironment
+from afenv.documents.lock import Lock, LockedBase, LockedEnvironment
 from afenv.errors import AfenvError
 from afenv.layers.model import SYSTEM_PATH, Layer
 from afenv.oci import media
@@ -67,6 +68,7 @@ def inputs_digest(lock: Lock, environment: LockedEnvironment) -> str:
                 "platform": environment.platform,
                 "debs": sorted(deb.file.sha256 for deb in environment.debs),
                 **_conda_inputs(environment),
+                **_base_inputs(environment),
                 "wheels": sorted(wheel.file.sha256 for wheel in environment.wheels),
                 "code": [[code.into, code.tree] for code in lock.code],
                 "python": [python.version, python.executable, python.site_packages, python.scripts]
@@ -89,6 +91,13 @@ def _conda_inputs(environment: LockedEnvironment) -> dict[str, Any]:
     return {"conda": packages, "conda_prefix": environment.conda_prefix}
 
 
+def _base_inputs(environment: LockedEnvironment) -> dict[str, Any]:
+    base = environment.base
+    if base is None:
+        return {"minimal": True} if environment.minimal else {}
+    return {"base": [base.config, [layer.diff_id for layer in base.layers]]}
+
+
 def _author(value: Any) -> str:
     return str(value.get("name", "")) if isinstance(value, dict) else str(value)
 
@@ -109,6 +118,9 @@ def labels(lock: Lock, environment_name: str, created: int) -> dict[str, str]:
         "revision": next((code.commit for code in lock.code if code.commit), None),
         "source": next((code.git for code in lock.code if code.git), None),
     }
+    if environment.base is not None:
+        base = environment.base
+        oci |= {"base.name": base.reference, "base.digest": base.index or base.digest}
     found = {media.OCI_PREFIX + key: str(value) for key, value in oci.items() if value}
     return found | {
         media.ANALYSIS: lock.name,
@@ -139,13 +151,67 @@ def _runtime_config(lock: Lock, environment: LockedEnvironment, layers: Sequence
     return config
 
 
+def _config_on_base(
+    lock: Lock,
+    environment: LockedEnvironment,
+    base: LockedBase,
+    below: Mapping[str, Any],
+    layers: Sequence[Layer],
+) -> dict[str, Any]:
+    """The settings of an image on a base, whose config is ``below``."""
+    from afenv.oci import base_config
+
+    settings = base_config.settings_of(below)
+    inherited = base_config.variables_of(below)
+    added = {name: value for layer in layers for name, value in layer.variables.items()}
+    ours = added.pop("PATH", "").split(":") if "PATH" in added else []
+    if environment.python and environment.python.scripts not in ours:
+        ours.insert(0, environment.python.scripts)
+    path = base_config.merged_path(ours, inherited.get("PATH"), SYSTEM_PATH)
+    variables = (
+        {"LANG": "C.UTF-8"} | inherited | {"PATH": ":".join(path)} | added | dict(environment.variables)
+    )
+    before = [word for layer in layers for word in layer.entrypoint]
+    entrypoint = [*before, *(environment.entrypoint or settings.get("Entrypoint") or ())]
+    command = settings.get("Cmd")
+    if not command and not entrypoint and base.shell:
+        command = [base.shell]
+    folder = settings.get("WorkingDir") or "/"
+    if folder == "/" and base.user is None:
+        folder = base.home or HOME
+    config: dict[str, Any] = base_config.taken_over(below) | {
+        "User": base.user or USER,
+        "Env": [f"{name}={value}" for name, value in sorted(variables.items())],
+        "WorkingDir": environment.workdir or (lock.code[0].into if lock.code else folder),
+    }
+    if entrypoint:
+        config["Entrypoint"] = entrypoint
+    if command and not environment.entrypoint:
+        config["Cmd"] = list(command)
+    return config
+
+
+def _base_layers(base: LockedBase) -> list[Layer]:
+    return [
+        Layer(
+            diff_id=layer.diff_id,
+            digest=layer.digest,
+            size=layer.size,
+            source=f"base:{base.reference}",
+            listing="",
+            media_type=layer.media_type,
+        )
+        for layer in base.layers
+    ]
+
+
 def assemble(
     lock: Lock, environment_name: str, layers: Sequence[Layer], created: int, store: ContentStore
 ) -> Image:
     """The image of one environment; its config and manifest are put into ``store``.
 
-    ``layers`` are given from the lowest up; ``created`` is in seconds since 1970. E031 for an
-    environment that the lock does not have.
+    ``layers`` are given from the lowest up, without those of a base image, whose config has to be in the
+    store; ``created`` is in seconds since 1970. E031 for an environment that the lock does not have.
     """
     environment = lock.environments.get(environment_name)
     if environment is None:
@@ -153,15 +219,25 @@ def assemble(
             "E031", f"no environment {environment_name!r}; there are: {', '.join(sorted(lock.environments))}"
         )
     own_labels = labels(lock, environment_name, created)
+    history = [{"created": rfc3339(created), "created_by": f"afenv: {layer.source}"} for layer in layers]
+    base = environment.base
+    if base is None:
+        settings = _runtime_config(lock, environment, layers) | {"Labels": own_labels}
+    else:
+        from afenv.oci import base_config
+
+        below = json.loads(store.read(base.config))
+        settings = _config_on_base(lock, environment, base, below, layers)
+        settings["Labels"] = base_config.labels_of(below) | own_labels
+        history = base_config.history_of(below, base) + history
+        layers = [*_base_layers(base), *layers]
     config = canonical.compact(
         split_platform(environment.platform)
         | {
             "created": rfc3339(created),
-            "config": _runtime_config(lock, environment, layers) | {"Labels": own_labels},
+            "config": settings,
             "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
-            "history": [
-                {"created": rfc3339(created), "created_by": f"afenv: {layer.source}"} for layer in layers
-            ],
+            "history": history,
         }
     )
     manifest = canonical.compact(

@@ -31,20 +31,25 @@ def pull_base(project: Project, reference: str, platform: str) -> tuple[LockedBa
 
 
 def bring_base(project: Project, base: LockedBase, platform: str) -> StoredBase:
-    """The base that a lock has; its blobs are pulled, by digest, if the store lacks any.
+    """The base that a lock has, with its blobs in the store; raises as :func:`ensure_base`."""
+    from afenv.oci.base import open_base
+
+    ensure_base(project, base, platform)
+    return open_base(base, project.store)
+
+
+def ensure_base(project: Project, base: LockedBase, platform: str) -> None:
+    """Pull the blobs of a base that a lock has, by digest, if the store lacks any.
 
     E203 if they are needed and connections are not allowed; E103 if the registry does not have the image
     any more; E301 if it has another content; and the other errors of registries.
     """
-    from afenv.oci.base import open_base
-
     if not _is_here(project, base):
         _pull(project, base, platform)
         if not _is_here(project, base):
             raise AfenvError(
                 "E301", "the image does not have the blobs that the lock names", place=base.reference
             )
-    return open_base(base, project.store)
 
 
 def _is_here(project: Project, base: LockedBase) -> bool:
