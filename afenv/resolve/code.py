@@ -286,11 +286,13 @@ class _Look(NamedTuple):
 
         place = str(here)
         how = How(store=self.store, settings=self.settings, export=export)
-        reading = read_head(repository, sub, how)
+        changed, untracked = changes(repository, sub)
+        reading = None
+        if not (self.allow_dirty and (changed or untracked)) or self.live:
+            reading = read_head(repository, sub, how)
         empty = reading is None or not reading.files
         if reading is not None:
             tree, swhid = codetree.git_tree(reading.files, place)  # what is refused is said first
-        changed, untracked = changes(repository, sub)
         if self.live and not empty:
             changed, untracked = [], []
         elif self.allow_dirty or self.live or empty:

@@ -66,6 +66,8 @@ def _walk(root: bytes, prune: frozenset[bytes], newest_allowed: int) -> Iterator
             path = prefix + entry.name
             if entry.name == b".git":
                 yield path + b"\0git\n"
+                if prefix:  # a submodule
+                    yield from _repository(Path(os.fsdecode(root + b"/" + prefix)), newest_allowed)
             elif path in EXEMPT or path in prune:
                 continue
             elif entry.is_dir(follow_symlinks=False):
@@ -84,6 +86,14 @@ def _git(real: bytes, newest_allowed: int) -> Iterator[bytes]:
     else:
         return
     yield from _status(place / ".gitignore", newest_allowed)
+    yield from _repository(place, newest_allowed)
+    settings = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "git"
+    for path in (settings / "config", settings / "ignore", Path.home() / ".gitconfig"):
+        yield from _status(path, newest_allowed)
+
+
+def _repository(place: Path, newest_allowed: int) -> Iterator[bytes]:
+    """What git's answer depends on in the repository of a working folder."""
     own = place / ".git"
     if own.is_file():  # a linked working tree
         own = Path(place, own.read_text().removeprefix("gitdir:").strip())
@@ -96,8 +106,6 @@ def _git(real: bytes, newest_allowed: int) -> Iterator[bytes]:
     files.append(common / "info" / "exclude")
     if head.startswith(b"ref:"):
         files.append(common / os.fsdecode(head[4:].strip()))
-    settings = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "git"
-    files += [settings / "config", settings / "ignore", Path.home() / ".gitconfig"]
     for path in files:
         yield from _status(path, newest_allowed)
 
