@@ -229,10 +229,9 @@ class Wire:
 
     def _next_chunk(self) -> None:
         text = self._line().partition(b";")[0].strip()
-        try:
-            self._left = int(text, 16)
-        except ValueError:
-            raise Broken("a chunk has no length") from None
+        if not text or len(text) > 15 or text.strip(b"0123456789abcdefABCDEF"):
+            raise Broken("a chunk has no length")
+        self._left = int(text, 16)
         if self._left == 0:
             self._chunked = False
             while self._line():  # trailers
