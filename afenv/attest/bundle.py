@@ -81,7 +81,7 @@ def sign_statement(payload: bytes, key: PrivateKey) -> bytes:
     return canonical.compact(
         {
             "mediaType": MEDIA_TYPE,
-            "verificationMaterial": {"publicKey": {"hint": key.public.hint}},
+            "verificationMaterial": {"publicKey": {"hint": key.public.hint}, "tlogEntries": []},
             "dsseEnvelope": sign_payload(payload, key),
         }
     )

@@ -47,7 +47,7 @@ def test_the_form_of_a_bundle(keys):
     value = json.loads(sign_statement(STATEMENT, key))
     assert value["mediaType"] == MEDIA_TYPE == "application/vnd.dev.sigstore.bundle.v0.3+json"
     hint = base64.b64encode(hashlib.sha256(key.public.der).digest()).decode()
-    assert value["verificationMaterial"] == {"publicKey": {"hint": hint}}
+    assert value["verificationMaterial"] == {"publicKey": {"hint": hint}, "tlogEntries": []}
     envelope = value["dsseEnvelope"]
     assert envelope["payloadType"] == "application/vnd.in-toto+json"
     assert json.loads(base64.b64decode(envelope["payload"]))["predicateType"] == (
