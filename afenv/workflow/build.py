@@ -6,7 +6,7 @@ lock, looks at the state of each blob, and is done.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,8 +25,11 @@ from afenv.workflow.project import Project, choose_environments
 
 if TYPE_CHECKING:
     from afenv.attest.sign import Signer
+    from afenv.documents.lock import LockedEnvironment
+    from afenv.layers.base_tree import OpenBase
     from afenv.oci.attached import Attachment
     from afenv.oci.model import Image
+    from afenv.store.content import ContentStore
 
 
 @record
@@ -168,6 +171,11 @@ def _build(
     lock_digest = sha256_file(project.lock_path)
     created = image_time(project, lock)
     with project.store.in_use():
+        base = lock.environments[name].base
+        if base is not None:
+            from afenv.workflow.base import ensure_base
+
+            ensure_base(project, base, lock.environments[name].platform)
         layers = _layers(project, lock, name, lock_digest, created)
         image = assemble(lock, name, layers, created, project.store)
         attachments: Sequence[Attachment] = ()
@@ -214,11 +222,25 @@ def _layers(project: Project, lock: Lock, name: str, lock_digest: str, created: 
             folder=project.folder,
             mtime=created,
             quiet=project.quiet,
+            base=_opener(lock.environments[name], store),
         )
     )
     store.sync()
     store.save_key("image", key, [values_of(layer) for layer in layers])
     return layers
+
+
+def _opener(environment: LockedEnvironment, store: ContentStore) -> Callable[[], OpenBase] | None:
+    base = environment.base
+    if base is None:
+        return None
+
+    def opened() -> OpenBase:
+        from afenv.oci.base import open_base
+
+        return open_base(base, store)
+
+    return opened
 
 
 def _write(
