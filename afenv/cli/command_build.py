@@ -32,6 +32,7 @@ def run(options: Namespace) -> int:
             push=options.push,
             attach=not options.no_attach,
             signer=_signer(options),
+            builder_options=_builder_options(options.option),
         )
         built = [one.as_json() for one in found]
     if options.json:
@@ -40,6 +41,18 @@ def run(options: Namespace) -> int:
     for one in built:
         show_built(one, quiet=options.quiet)
     return 0
+
+
+def _builder_options(words: list[str]) -> dict[str, str]:
+    found = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            from afenv.errors import AfenvError
+
+            raise AfenvError("E030", f"{word!r} is not NAME=VALUE")
+        found[name] = value
+    return found
 
 
 def _signer(options: Namespace) -> Signer | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+from functools import cache, partial
 from pathlib import Path
 from typing import cast
 
@@ -28,7 +30,7 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
         prog="afenv",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=partial(argparse.RawDescriptionHelpFormatter, width=_width()),
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"afenv {afenv.__version__}")
@@ -42,6 +44,7 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
             name,
             help=text,
             description=f"{text[0].upper()}{text[1:]}.{' ' if detail else ''}{detail}",
+            formatter_class=partial(argparse.HelpFormatter, width=_width()),
             allow_abbrev=False,
         )
         _common(sub, top=False)
@@ -87,7 +90,16 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
         "-o", "--output", type=Path, metavar="OUT", help="where to write (default .afenv/ENV.oci)"
     )
     sub.add_argument(
-        "--target", default="oci", help="oci (a folder), oci-archive (one file), docker (into the engine)"
+        "--target",
+        default="oci",
+        help="oci (a folder), oci-archive (one file), docker (into the engine), sif, squashfs, sandbox",
+    )
+    sub.add_argument(
+        "--option",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="for the target's builder, such as compressor=gzip or sign=FINGERPRINT for sif (may be repeated)",
     )
     sub.add_argument("--push", metavar="REF", help="push the image to REF as well")
     _attaching(sub)
@@ -215,6 +227,15 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
     if only is not None and only not in commands.choices:
         return build_parser()
     return parser
+
+
+@cache
+def _width() -> int:
+    """The columns that help may fill. argparse would ask the terminal anew for each argument."""
+    try:
+        return int(os.environ.get("COLUMNS") or os.get_terminal_size(1).columns) - 2
+    except (ValueError, OSError):
+        return 78
 
 
 class _Nothing:

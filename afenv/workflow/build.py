@@ -6,7 +6,7 @@ lock, looks at the state of each blob, and is done.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,13 +28,16 @@ if TYPE_CHECKING:
     from afenv.documents.lock import LockedEnvironment
     from afenv.layers.base_tree import OpenBase
     from afenv.oci.attached import Attachment
-    from afenv.oci.model import Image
+    from afenv.oci.model import Descriptor, Image
     from afenv.store.content import ContentStore
 
 
 @record
 class Built:
-    """An image that was built: where it was written, and what it is."""
+    """An image that was built: where it was written, and what it is.
+
+    ``file`` describes what a builder other than ``oci`` wrote: its digest, and in annotations how.
+    """
 
     environment: str
     image: Image
@@ -42,6 +45,7 @@ class Built:
     assembly_version: int
     path: str
     pushed: str | None = None
+    file: Descriptor | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The object that ``afenv build --json`` prints."""
@@ -57,6 +61,7 @@ class Built:
             ],
             "path": self.path,
             **({"pushed": self.pushed} if self.pushed else {}),
+            **({"file": self.file.as_json()} if self.file else {}),
         }
 
 
@@ -73,8 +78,9 @@ def build_project(
     attach: bool = True,
     signer: Signer | None = None,
     live: bool = False,
+    builder_options: Mapping[str, str] | None = None,
 ) -> list[Built]:
-    """Build one environment, or all, and write each for ``target``.
+    """Build one environment, or all, and write each for ``target``, with ``builder_options``.
 
     With ``locked`` a lock that does not fit is an error (E020, E021); else it is refreshed first. With
     ``check`` every digest of what was written is checked; with ``push`` the image goes to that
@@ -102,6 +108,7 @@ def build_project(
             push=push,
             attach=attach,
             signer=signer,
+            builder_options=builder_options or {},
         )
         for name in names
     ]
@@ -167,6 +174,7 @@ def _build(
     push: str | None,
     attach: bool,
     signer: Signer | None,
+    builder_options: Mapping[str, str],
 ) -> Built:
     lock_digest = sha256_file(project.lock_path)
     created = image_time(project, lock)
@@ -183,7 +191,7 @@ def _build(
             from afenv.workflow.attest import attachments_of
 
             attachments = attachments_of(project, lock, name, image)
-        path = _write(project, image, name, output, target, attachments)
+        path, file = _write(project, image, name, output, target, attachments, builder_options)
         if push:
             from afenv.workflow.push import publish
 
@@ -198,6 +206,7 @@ def _build(
         assembly_version=lock.assembly_version,
         path=path,
         pushed=push,
+        file=file,
     )
 
 
@@ -250,21 +259,24 @@ def _write(
     output: Path | None,
     target: str,
     attachments: Sequence[Attachment],
-) -> str:
-    """Write the image for its target and return the path, or for an engine the image's name there."""
+    builder_options: Mapping[str, str],
+) -> tuple[str, Descriptor | None]:
+    """Write the image for its target and return the path, or for an engine the image's name there; and
+    what a builder says of it."""
     if target == "oci":  # the built-in that every build uses: not looked up among entry points
         from afenv.oci.layout import write_layout
         from afenv.workflow.attest import with_signatures
 
         path = output or project.work_folder() / f"{name}.oci"
         write_layout(image, project.store, path, attachments=with_signatures(path, image, attachments))
-        return str(path)
+        return str(path), None
     from afenv.oci.builders import find_builder
 
     path = output or project.work_folder() / f"{name}.{target}"
     builder = find_builder(target)
-    builder.build(image, project.store, {"target": target, "path": path, "quiet": project.quiet})
-    return image.reference if target == "docker" else str(path)
+    options = {**builder_options, "target": target, "path": path, "quiet": project.quiet}
+    built = builder.build(image, project.store, options)
+    return (image.reference, None) if target == "docker" else (str(path), built)
 
 
 def _check(image: Image, path: str, target: str) -> None:
@@ -272,6 +284,14 @@ def _check(image: Image, path: str, target: str) -> None:
 
     if target == "docker":
         raise AfenvError("E030", "--check reads a layout or an archive; it does not go with --target docker")
+    if target not in ("oci", "oci-archive"):
+        from afenv.oci.builders import find_builder
+
+        check = getattr(find_builder(target), "check", None)
+        if check is None:
+            raise AfenvError("E030", f"the builder of {target!r} has no check")
+        check(image, Path(path))
+        return
     found = check_image(Path(path))
     if found.image_id != image.image_id:
         raise AfenvError("E406", f"built {image.image_id}, and {path} holds {found.image_id}")
