@@ -99,7 +99,7 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
         metavar="NAME=VALUE",
         action="append",
         default=[],
-        help="for the target's builder, such as compressor=gzip or sign=FINGERPRINT for sif (may be repeated)",
+        help="for the builder, such as compressor=gzip or sign=FINGERPRINT for sif (may be repeated)",
     )
     sub.add_argument("--push", metavar="REF", help="push the image to REF as well")
     _attaching(sub)
