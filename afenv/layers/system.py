@@ -17,6 +17,7 @@ from afenv.documents.lock import LockedEnvironment
 from afenv.layers import alternatives, dpkg_status, system_accounts, system_certificates, system_libraries
 from afenv.layers.deb import USR_LINKS, link_path, merged_path
 from afenv.layers.deb_facts import DebFacts, load_facts
+from afenv.layers.system_minimal import minimal_files, minimal_links
 from afenv.layers.system_shell import ShellLimitError, invocations
 from afenv.layers.writer import LayerWriter
 from afenv.store.content import ContentStore
@@ -144,6 +145,9 @@ def write_system(
     _add_alternatives(packages, tree, warnings)
     _add_libraries(packages, tree)
     _add_dpkg(packages, tree)
+    if environment.minimal:
+        tree.files.update({path: (0o644, data) for path, data in minimal_files(packages.owner).items()})
+        tree.links.update(minimal_links(environment, packages.owner))
     _warn(packages, warnings)
     tree.write(writer)
     return warnings
