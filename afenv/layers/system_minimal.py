@@ -1,7 +1,7 @@
 """What a system without an operating system needs beside its C library, for conda packages to run.
 
-There is no package of Debian that would bring these: a shell at ``/bin/sh`` and the certificates are conda's,
-found by the names of its packages; the order in which names are looked up is the usual one.
+A shell at ``/bin/sh`` and the certificates are conda's, found by the names of its packages; where conda has no
+shell, that of Debian's static busybox takes its place. The order in which names are looked up is the usual one.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ SHELLS = {"dash": "bin/dash", "bash": "bin/bash", "busybox": "bin/busybox"}
 _NSSWITCH = (
     b"passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nservices: files\nprotocols: files\n"
 )
+_BUSYBOX = "usr/bin/busybox"  # of Debian's busybox-static
 _BUNDLE = "ssl/cacert.pem"  # of conda's ca-certificates
 
 
@@ -33,6 +34,8 @@ def minimal_links(environment: LockedEnvironment, owned: Collection[str]) -> dic
     shell = next((program for name, program in SHELLS.items() if name in names), None)
     if shell is not None:
         found["usr/bin/sh"] = f"{prefix}/{shell}"
+    elif _BUSYBOX in owned:
+        found |= {"usr/bin/sh": "busybox", "usr/bin/env": "busybox"}
     if "bash" in names:
         found["usr/bin/bash"] = f"{prefix}/{SHELLS['bash']}"
     if "coreutils" in names:  # scripts begin with it

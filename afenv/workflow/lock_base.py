@@ -278,7 +278,7 @@ def complete_minimal(
     names = {package.name for package in conda}
     packages = ["libc6"]
     if not names.intersection(CONDA_SHELLS):
-        packages.append("dash")
+        packages.append("busybox-static")
     if _may_have_wheels(environment) and not names & {"libstdcxx", "libstdcxx-ng"}:
         packages += MANYLINUX_LIBRARIES
     found = resolve_on_base(
