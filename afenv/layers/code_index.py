@@ -40,11 +40,15 @@ class Ignored(NamedTuple):
 
 
 class CleanCheckout(NamedTuple):
-    """The last commit of a checkout without changes, when it was made (RFC 3339, UTC), and its files."""
+    """The last commit of a checkout without changes, when it was made (RFC 3339, UTC), and its files.
+
+    ``ignored`` is what was given, or nothing if something else decides by now what is ignored.
+    """
 
     commit: str
     date: str
     files: list[CodeFile]
+    ignored: Ignored
 
 
 class _Unusual(Exception):
@@ -95,13 +99,14 @@ def _clean(root: bytes, ignored: Ignored | None) -> CleanCheckout | None:
     if any(os.path.lexists(root + b"/.git/" + name) for name in (b"commondir", b"info/attributes")):
         raise _Unusual
     commit, date = _head(root, tree)
-    if ignored is not None and ignored.rules != _rules(root, entries):
-        ignored = None  # it may be other files by now
+    rules = _rules(root, entries)
+    if ignored is None or ignored.rules != rules:
+        ignored = Ignored(frozenset(), frozenset(), rules)
     files: list[CodeFile] = []
     for path in _walk(root, b"", ignored):
         entry = entries.get(path)
         if entry is None:
-            if ignored is None or path not in ignored.files:
+            if path not in ignored.files:
                 raise _Unusual
             continue
         mode, digest = entry
@@ -114,10 +119,10 @@ def _clean(root: bytes, ignored: Ignored | None) -> CleanCheckout | None:
         files.append(CodeFile(path, mode, load))
     if len(files) != sum(path.split(b"/", 1)[0] not in EXEMPT for path in entries):
         raise _Unusual
-    return CleanCheckout(commit, date, sorted(files, key=lambda file: file.path))
+    return CleanCheckout(commit, date, sorted(files, key=lambda file: file.path), ignored)
 
 
-def _walk(root: bytes, prefix: bytes, ignored: Ignored | None) -> Iterator[bytes]:
+def _walk(root: bytes, prefix: bytes, ignored: Ignored) -> Iterator[bytes]:
     with os.scandir(root + b"/" + prefix) as scan:
         found = list(scan)
     for entry in found:
@@ -128,7 +133,7 @@ def _walk(root: bytes, prefix: bytes, ignored: Ignored | None) -> Iterator[bytes
             raise _Unusual
         if not entry.is_dir(follow_symlinks=False):
             yield path
-        elif ignored is None or path not in ignored.folders:
+        elif path not in ignored.folders:
             yield from _walk(root, path + b"/", ignored)
 
 

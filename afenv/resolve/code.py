@@ -89,6 +89,8 @@ def resolve_code_cached(
             return _kept(look, fresh, locked)
     clean = clean_checkout(here, known)
     if clean is not None:
+        if clean.ignored != known:
+            save_ignored(here, store, clean.ignored)
         tree, _ = codetree.git_tree(clean.files, str(here))
         record = {"tree": tree, "commit": clean.commit, "date": clean.date, "dirty": False}
         fresh = _recalled(source, record)
@@ -287,12 +289,14 @@ class _Look(NamedTuple):
         place = str(here)
         how = How(store=self.store, settings=self.settings, export=export)
         changed, untracked = changes(repository, sub)
+        if changed and not self.live and not self.allow_dirty:
+            raise AfenvError("E109", f"the checkout has changes: {_listed(changed)}", place=place)
         reading = None
         if not (self.allow_dirty and (changed or untracked)) or self.live:
             reading = read_head(repository, sub, how)
         empty = reading is None or not reading.files
         if reading is not None:
-            tree, swhid = codetree.git_tree(reading.files, place)  # what is refused is said first
+            tree, swhid = codetree.git_tree(reading.files, place)
         if self.live and not empty:
             changed, untracked = [], []
         elif self.allow_dirty or self.live or empty:

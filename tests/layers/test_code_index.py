@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pygit2
@@ -68,6 +69,7 @@ def test_the_files_are_those_of_the_commit(checkout: Path) -> None:
     assert {file.path: (file.mode, file.data) for file in found.files} == expected(checkout)
     assert [file.path for file in found.files] == sorted(file.path for file in found.files)
     assert (found.commit, found.date) == (git(checkout, "rev-parse", "HEAD"), "2026-01-02T01:04:05Z")
+    assert found.ignored == ignored(checkout, (), ())
     (checkout / "afenv.yaml").write_text("changed")
     (checkout / "afenv.lock").write_text("new")
     (checkout / ".afenv").mkdir()
@@ -100,8 +102,8 @@ def test_what_is_ignored_needs_a_look_before(checkout: Path) -> None:
     (checkout / ".gitignore").write_text("*.tmp\n")
     git(checkout, "commit", "-q", "-am", "Ignore less")
     assert clean_checkout(checkout, known) is None
-    assert clean_checkout(checkout, ignored(checkout)) is not None
-    known = ignored(checkout)
+    found, known = clean_checkout(checkout, ignored(checkout)), ignored(checkout)
+    assert found is not None and found.ignored == known
     (checkout / ".git" / "info" / "exclude").write_text("# another\n")
     assert clean_checkout(checkout, known) is None
 
@@ -192,3 +194,24 @@ def test_linked_trees_submodules_and_folders_have_no_answer(checkout: Path, tmp_
     git(checkout, "submodule", "--quiet", "add", str(checkout), "module")
     git(checkout, "commit", "-q", "-m", "A submodule")
     assert clean_checkout(checkout, None) is None
+
+
+def test_libgit2_is_asked_only_where_it_has_to_be(checkout: Path, tmp_path: Path) -> None:
+    code = f"""
+import sys
+from pathlib import Path
+from afenv.documents.manifest import CodeSource
+from afenv.resolve.code import ignored_folders, resolve_code_cached
+from afenv.settings import load_settings
+from afenv.store.content import ContentStore
+here, store = Path({str(checkout)!r}), ContentStore(Path({str(tmp_path / "store")!r}))
+source = CodeSource(folder=".")
+first = resolve_code_cached(source, here, store, load_settings())
+assert ignored_folders(here, store) == frozenset(), "a build leaves a receipt"
+assert "pygit2" not in sys.modules
+(here / "x.tmp").touch()
+again = resolve_code_cached(source, here, store, load_settings())
+assert "pygit2" in sys.modules
+assert again == first, (again, first)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
