@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -224,25 +224,26 @@ def read_present(here: Path, repository: pygit2.Repository, sub: bytes, how: How
 
     E111 for what is neither a file nor a link, E016 for a repository that is no submodule yet.
     """
+    changed, untracked = changes(repository, sub)
+    names = {os.fsencode(name.rstrip("/")) for name in (*changed, *untracked)}
     reading = Reading()
     if not repository.head_is_unborn:
         origin = FromCheckout(repository, present=True)
+        unchanged = replace(how, skip=frozenset(names))
         try:
-            reading = read_commit(repository, str(repository.head.target), origin, how, sub)
+            reading = read_commit(repository, str(repository.head.target), origin, unchanged, sub)
         except AfenvError as error:
             if error.code != "E108":
                 raise
-    changed, untracked = changes(repository, sub)
     links = {path for path, _, _ in reading.submodules}
-    names = {os.fsencode(name.rstrip("/")) for name in (*changed, *untracked)} - links
+    names -= links
     if how.export:
         prefix = sub + b"/" if sub else b""
         kept = {name for name in names if not _export_ignored(repository, prefix + name, links, prefix)}
         reading.exported = reading.exported or kept != names
     else:
         kept = names
-    files = {file.path: file for file in reading.files if file.path not in names}
-    reading.lfs = [item for item in reading.lfs if item[0] not in names]
+    files = {file.path: file for file in reading.files}
     root = os.fsencode(here)
     for name in sorted(kept):
         file = _present(root, name, str(here))

@@ -80,6 +80,7 @@ class How:
     """How to read: ``export`` heeds export-ignore, ``exempt`` leaves out afenv's own files at the top.
 
     ``content`` brings the content of LFS pointers; without it only that of which git's hash is not known.
+    ``skip`` are files that are not wanted, by their path in the result.
     """
 
     store: ContentStore
@@ -88,6 +89,7 @@ class How:
     export: bool = True
     content: bool = False
     quiet: bool = False
+    skip: frozenset[bytes] = frozenset()
 
 
 def read_commit(
@@ -150,7 +152,7 @@ def _read(
             elif mode == GITLINK:
                 check_path(inside, origin.place)
                 links.append((path, str(entry.id)))
-            else:
+            elif inside not in how.skip:
                 file = CodeFile(inside, normal_mode(mode), _loader(repository, entry.id), entry.id.raw)
                 pointer = _pointer(file, found, origin, reading) if found and file.mode != SYMLINK else None
                 if pointer is None:
