@@ -23,6 +23,7 @@ from afenv.store.content import ContentStore
 if TYPE_CHECKING:
     from afenv.layers.base_tree import OpenBase
     from afenv.layers.conda_open import OpenConda
+    from afenv.layers.elsewhere import Elsewhere
 
 COMPRESSION = ("libdeflate", 1)  # name and level; a test holds it to what compresses, which is imported late
 
@@ -94,12 +95,14 @@ def write_layers(
     quiet: bool = False,
     warn: Callable[[str], object] | None = None,
     base: Callable[[], OpenBase] | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> list[Layer]:
     """The layers of an environment, lowest first; those that the store lacks are written.
 
     ``folder`` is that of the manifest, ``mtime`` the time of the code layers; ``warn`` hears what could
     not be made of the system's files; ``base`` opens the base image, if there is one. What is written is on
-    the disk after the store's next ``sync``.
+    the disk after the store's next ``sync``. Layers that ``elsewhere`` knows are not written: their blobs may
+    be missing here.
     Raises E301 to E304 (packages), E401 (two owners), E402, E403 (disk), E404 (interpreter), E405, and
     what the fetcher raises.
     """
@@ -107,11 +110,13 @@ def write_layers(
     interpreter = _interpreter_identity(environment)
     opened: dict[str, OpenConda] = {}
     lost = {
-        **_conda_ownership(environment, store, fetcher, settings, opened),
-        **_ownership(environment, store, fetcher, settings, opened),
+        **_conda_ownership(environment, store, fetcher, settings, opened, elsewhere),
+        **_ownership(environment, store, fetcher, settings, opened, elsewhere),
     }
     keys = [layer_key(one, environment, mtime=mtime, lost=lost, interpreter=interpreter) for one in planned]
     layers = [_known(store, key, one) for key, one in zip(keys, planned, strict=True)]
+    if elsewhere is not None:
+        _take_from(elsewhere, keys, planned, layers)
     missing = [number for number, layer in enumerate(layers) if layer is None]
     if missing:
         job = Job(
@@ -135,8 +140,39 @@ def write_layers(
 
         write_missing([planned[number] for number in missing], job, remember)
     found = [layer for layer in layers if layer is not None]
-    _check_debs(environment, planned, found, store)
+    if elsewhere is not None:
+        for key, one, layer in zip(keys, planned, found, strict=True):
+            elsewhere.used("layer", key, _value(layer), one)
+    _check_debs(environment, planned, found, store, elsewhere)
     return found
+
+
+def _take_from(
+    elsewhere: Elsewhere, keys: Sequence[str], planned: Sequence[PlannedLayer], layers: list[Layer | None]
+) -> None:
+    """Fill in the layers that are known elsewhere."""
+    wanted = [key for key, layer in zip(keys, layers, strict=True) if layer is None]
+    known = elsewhere.values("layer", wanted) if wanted else {}
+    for number, (key, one) in enumerate(zip(keys, planned, strict=True)):
+        if layers[number] is None and key in known:
+            layers[number] = _layer(known[key], one)
+
+
+def _load(store: ContentStore, kind: str, key: str, elsewhere: Elsewhere | None) -> Any | None:
+    """What a key leads to, here or elsewhere."""
+    value = store.load_key(kind, key)
+    if elsewhere is not None:
+        if value is None:
+            value = elsewhere.values(kind, [key]).get(key)
+        if value is not None:
+            elsewhere.used(kind, key, value)
+    return value
+
+
+def _save(store: ContentStore, kind: str, key: str, value: Any, elsewhere: Elsewhere | None) -> None:
+    store.save_key(kind, key, value)
+    if elsewhere is not None:
+        elsewhere.used(kind, key, value)
 
 
 def _interpreter_identity(environment: LockedEnvironment) -> str | None:
@@ -169,17 +205,27 @@ def _known(store: ContentStore, key: str, planned: PlannedLayer) -> Layer | None
             and store.trusted(value["digest"], value["size"])
             and store.has(value["listing"])
         ):
-            value["entrypoint"] = tuple(value.get("entrypoint", ()))
-            return Layer(**value, source=layer_source(planned))
+            return _layer(value, planned)
     except (TypeError, KeyError):
         pass
     return None
 
 
+def _layer(value: Any, planned: PlannedLayer) -> Layer:
+    """The layer of a saved value; TypeError or KeyError if that is damaged."""
+    entrypoint = tuple(value.get("entrypoint", ()))
+    return Layer(**value | {"entrypoint": entrypoint}, source=layer_source(planned))
+
+
 def _remember(store: ContentStore, key: str, layer: Layer) -> None:
+    store.save_key("layer", key, _value(layer))
+
+
+def _value(layer: Layer) -> dict[str, Any]:
+    """What is saved of a layer."""
     value = {"diff_id": layer.diff_id, "digest": layer.digest, "size": layer.size, "listing": layer.listing}
     extra = {"variables": dict(layer.variables), "entrypoint": list(layer.entrypoint)}
-    store.save_key("layer", key, value | {name: found for name, found in extra.items() if found})
+    return value | {name: found for name, found in extra.items() if found}
 
 
 def _conda_ownership(
@@ -188,6 +234,7 @@ def _conda_ownership(
     fetcher: Files,
     settings: Settings,
     opened: dict[str, OpenConda],
+    elsewhere: Elsewhere | None,
 ) -> Lost:
     """Which paths each conda package leaves to another; what is opened for that is added to ``opened``."""
     if not environment.conda:
@@ -195,13 +242,13 @@ def _conda_ownership(
     from afenv.layers.conda_keys import owners_key
 
     key = owners_key(environment)
-    known = store.load_key("owners", key)
+    known = _load(store, "owners", key, elsewhere)
     if not isinstance(known, dict):
         from afenv.layers.conda_plan import conda_owners
 
         _open_conda(environment, fetcher, settings, opened)
         known = {name: sorted(paths) for name, paths in conda_owners(environment, opened).items()}
-        store.save_key("owners", key, known)
+        _save(store, "owners", key, known, elsewhere)
     return {f"conda:{name}": frozenset(paths) for name, paths in known.items()}
 
 
@@ -223,6 +270,7 @@ def _ownership(
     fetcher: Files,
     settings: Settings,
     opened: dict[str, OpenConda],
+    elsewhere: Elsewhere | None,
 ) -> Lost:
     """Which paths each wheel leaves to another; from the store, or from the directories of all wheels."""
     python = environment.python
@@ -233,7 +281,7 @@ def _ownership(
     conda = [sorted(package.file.sha256 for package in environment.conda), environment.conda_prefix]
     parts = ["owners", ASSEMBLY_VERSION, wheels, dict(environment.owners), places]
     key = sha256_bytes(canonical.compact([*parts, conda] if environment.conda else parts))
-    known = store.load_key("owners", key)
+    known = _load(store, "owners", key, elsewhere)
     if isinstance(known, dict):
         return {name: frozenset(paths) for name, paths in known.items()}
     from afenv.layers.wheel import installed_paths, open_wheel
@@ -251,7 +299,7 @@ def _ownership(
         _open_conda(environment, fetcher, settings, opened)
         check_wheels(opened, installed)
     lost = plan_owners(installed, environment.owners, python.site_packages.strip("/"))
-    store.save_key("owners", key, {name: sorted(paths) for name, paths in lost.items()})
+    _save(store, "owners", key, {name: sorted(paths) for name, paths in lost.items()}, elsewhere)
     return lost
 
 
@@ -260,6 +308,7 @@ def _check_debs(
     planned: Sequence[PlannedLayer],
     layers: Sequence[Layer],
     store: ContentStore,
+    elsewhere: Elsewhere | None,
 ) -> None:
     """Two Debian packages must not own one path with different content, unless dpkg would decide so."""
     if not environment.debs:
@@ -267,7 +316,7 @@ def _check_debs(
     debian = [(p, layer) for p, layer in zip(planned, layers, strict=True) if p.kind == "debian"]
     replaces = {deb.name: deb.control["Replaces"] for deb in environment.debs if "Replaces" in deb.control}
     key = sha256_bytes(canonical.compact(["deb-owners", [layer.listing for _, layer in debian], replaces]))
-    if store.load_key("deb-owners", key) is not None:
+    if _load(store, "deb-owners", key, elsewhere) is not None:
         return
     from afenv.layers.deb import deb_conflicts
     from afenv.layers.listing import ListingEntry, read_listing
@@ -276,6 +325,8 @@ def _check_debs(
     level: dict[str, int] = {}
     for number, (one, layer) in enumerate(debian):
         level |= {deb.name: number for deb in one.debs}
+        if elsewhere is not None and not store.has(layer.listing):
+            elsewhere.bring(layer.listing)
         for entry in read_listing(store, layer.listing):
             if entry.package:
                 listings.setdefault(entry.package, []).append(entry)
@@ -285,4 +336,4 @@ def _check_debs(
                 "E401",
                 f"{item.path} of {item.winner} would be hidden by that of {item.loser}, which it replaces",
             )
-    store.save_key("deb-owners", key, True)
+    _save(store, "deb-owners", key, True, elsewhere)
