@@ -20,7 +20,16 @@ from afenv.errors import AfenvError
 from afenv.oci.model import Image
 from afenv.run.command_errors import SHELL_CHECK, no_command, not_executable
 from afenv.run.remedies import apptainer_remedy
-from afenv.run.request import HOME, Mount, RunRequest, all_variables, csv_line, whole_command
+from afenv.run.request import (
+    HOME,
+    Mount,
+    RunRequest,
+    activates,
+    all_variables,
+    check_utf8,
+    csv_line,
+    whole_command,
+)
 from afenv.run.supervise import supervise
 from afenv.store.content import ContentStore
 
@@ -64,15 +73,16 @@ def _given() -> Apptainer | None:
 
 def prepare(runtime: Apptainer, image: Image, store: ContentStore, *, load: bool, quiet: bool) -> str:
     """The SIF or folder to run: in the cache, made if it is not there."""
-    from afenv.run.unpacked import root_of
+    from afenv.run.prepared import for_apptainer
 
-    return str(root_of(image, store, make=load, quiet=quiet))
+    return str(for_apptainer(image, store, quiet=quiet))
 
 
 def launch(
     runtime: Apptainer, image: str, config: Mapping[str, Any], request: RunRequest, scratch: str
 ) -> tuple[str, ...]:
     """Apptainer's whole command line, after ``env`` with the variables that go in."""
+    check_utf8("apptainer", request)
     command = (*runtime.command, "--silent", "exec", *options(request, scratch), image)
     return ("env", *_assignments(runtime, config, request), *command, *whole_command(config, request))
 
@@ -101,6 +111,9 @@ def _assignments(runtime: Apptainer, config: Mapping[str, Any], request: RunRequ
     prefix = "SINGULARITYENV_" if Path(runtime.command[0]).name == "singularity" else "APPTAINERENV_"
     variables = all_variables(config, request)
     variables.pop("HOME", None)  # it has an option, and refuses the variable
+    if activates(config):
+        # a SIF's own script has activated by then, with variables that are overridden here: once more
+        variables.setdefault("AFENV_CONDA_ACTIVATED", "")
     return [
         f"{prefix}{name}={value.translate(_ESCAPED)}"
         for name, value in sorted(variables.items())

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from afenv.errors import AfenvError
 from afenv.oci.model import Image
 from afenv.run.command_errors import no_command, not_executable
 from afenv.run.engines import Engine
-from afenv.run.request import HOME, Mount, RunRequest, csv_line, entrypoint
+from afenv.run.request import HOME, USER, Mount, RunRequest, check_utf8, csv_line, entrypoint
 from afenv.run.supervise import supervise
 from afenv.store.content import ContentStore
 
@@ -36,6 +38,7 @@ def launch(
     engine: Engine, image: str, config: Mapping[str, Any], request: RunRequest, scratch: str
 ) -> tuple[str, ...]:
     """The engine's whole command line; the engine itself reads ``config``, and needs no ``scratch``."""
+    check_utf8(engine.name, request)
     words = (*engine.command, "run", *options(engine, request))
     if request.entrypoint:
         return (*words, hex_of(image), *request.command)
@@ -80,7 +83,10 @@ def _identity(engine: Engine, request: RunRequest) -> list[str]:
     """Options under which files that the container writes belong to the calling user."""
     own = f"{request.uid}:{request.gid}"
     if engine.name == "podman":
-        return ["--userns", "keep-id", "--user", own] if engine.rootless else ["--user", own, *_limits()]
+        found = ["--userns", "keep-id", "--user", own] if engine.rootless else ["--user", own, *_limits()]
+        if ":" in str(request.workdir):  # it would make this the user's home, and the line would not be read
+            found += ["--passwd-entry", f"{USER}:*:{own}::{HOME}:/bin/sh"]
+        return found
     return ["--user", "0:0" if engine.rootless else own]
 
 
@@ -123,7 +129,10 @@ def run(engine: Engine, image: str, config: Mapping[str, Any], request: RunReque
     words = launch(engine, image, config, request, scratch)
     at = len(engine.command) + 1
     status = supervise(
-        (*words[:at], "--cidfile", str(identity), *words[at:]), kill=lambda: _kill(engine, identity)
+        (*words[:at], "--cidfile", str(identity), *words[at:]),
+        kill=lambda: _signal(engine, identity, signal.SIGKILL),
+        # Podman without root passes a signal on, and then ends with a status that is not the command's
+        send=partial(_signal, engine, identity) if engine.name == "podman" and engine.rootless else None,
     )
     if status in (125, 126, 127) and not _was_started(engine, identity):
         name = request.command[0] if request.command else "the image's own"
@@ -142,10 +151,12 @@ def _container(identity: Path) -> str | None:
         return None
 
 
-def _kill(engine: Engine, identity: Path) -> None:
+def _signal(engine: Engine, identity: Path, number: int) -> bool:
+    """Send a signal to the command; whether that was possible."""
     container = _container(identity)
-    if container:
-        engine.call("kill", container)
+    if container is None:
+        return False
+    return engine.call("kill", "--signal", str(int(number)), container).returncode == 0
 
 
 def _was_started(engine: Engine, identity: Path) -> bool:

@@ -93,7 +93,27 @@ def entrypoint(config: Mapping[str, Any], request: RunRequest) -> tuple[str, ...
     found = tuple(config.get("Entrypoint") or ())
     if request.entrypoint:
         return found
-    return found[:1] if found and found[0].endswith(ACTIVATION) else ()
+    return found[:1] if activates(config) else ()
+
+
+def activates(config: Mapping[str, Any]) -> bool:
+    """Whether the image's entry point begins with what activates a conda environment."""
+    found = config.get("Entrypoint") or ("",)
+    return str(found[0]).endswith(ACTIVATION)
+
+
+def check_utf8(runtime: str, request: RunRequest) -> None:
+    """E030 for what a runtime that keeps its requests as JSON would change: text that is not UTF-8."""
+    paths = [path for mount in request.all_mounts() for path in (str(mount.source), mount.target)]
+    for text in (*request.command, *request.env.values(), *paths):
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise AfenvError(
+                "E030",
+                f"{runtime} cannot pass {text!r} on, which is not UTF-8",
+                remedy="Rename it, or use --runtime userns.",
+            ) from None
 
 
 def whole_command(config: Mapping[str, Any], request: RunRequest) -> tuple[str, ...]:

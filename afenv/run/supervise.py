@@ -35,7 +35,7 @@ def _handlers(handle: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
 def supervise(
     command: Sequence[str],
     *,
-    kill: Callable[[], None] | None = None,
+    kill: Callable[[], object] | None = None,
     send: Callable[[int], bool] | None = None,
     grace: float = GRACE,
     variables: Mapping[str, str] | None = None,

@@ -26,14 +26,14 @@ from afenv.run.request import HOME, UMASK, RunRequest, all_variables, whole_comm
 from afenv.run.supervise import supervise
 from afenv.store.content import ContentStore
 
-# $1 is the unpacked image and $2 the scratch folder; the rest is run. The image is bound to a name without
-# colons and commas, which the options of an overlay could not hold.
+# $1 is the unpacked image, $2 the scratch folder, $3 an option of the overlay; the rest is run. The image is
+# bound to a name without colons and commas, which the options of an overlay could not hold.
 OVERLAY = """\
 cd "$2" && mkdir -p tmp var home over && chmod 1777 tmp var &&
 mount -t tmpfs -o mode=755 tmpfs over && mkdir over/image over/upper over/work over/root &&
 chmod 755 over/* && mount --bind "$1" over/image &&
-mount -t overlay -o lowerdir=over/image,upperdir=over/upper,workdir=over/work overlay over/root &&
-shift 2 && exec "$@"
+mount -t overlay -o "$3lowerdir=over/image,upperdir=over/upper,workdir=over/work" overlay over/root &&
+shift 3 && exec "$@"
 """
 
 # What Docker leaves to root in a container.
@@ -75,9 +75,9 @@ def find() -> UserNamespace:
 
 def prepare(runtime: UserNamespace, image: Image, store: ContentStore, *, load: bool, quiet: bool) -> str:
     """The unpacked image, in the cache; made if it is not there."""
-    from afenv.run.unpacked import root_of
+    from afenv.run.prepared import root_of
 
-    return str(root_of(image, store, make=load, quiet=quiet))
+    return str(root_of(image, store, quiet=quiet))
 
 
 def launch(
@@ -97,7 +97,7 @@ def _launch(
 ) -> tuple[str, ...]:
     return (
         *_outer(runtime),
-        *("/bin/sh", "-c", OVERLAY, "sh", image, scratch),
+        *("/bin/sh", "-c", OVERLAY, "sh", image, scratch, "" if runtime.root else "userxattr,"),
         *(*runtime.bwrap, *more, *options(runtime, config, request), "--"),
         *whole_command(config, request),
     )
