@@ -33,6 +33,7 @@ def run(options: Namespace) -> int:
             attach=not options.no_attach,
             signer=_signer(options),
             builder_options=_builder_options(options.option),
+            check_reproducible=options.check_reproducible,
         )
         built = [one.as_json() for one in found]
     if options.json:
@@ -69,5 +70,7 @@ def _signer(options: Namespace) -> Signer | None:
 def _known(options: Namespace) -> list[dict[str, object]] | None:
     """What the last build gave, if it was the plain one and nothing has changed since."""
     if options.output or options.target != "oci" or options.check or options.push or options.sign:
+        return None
+    if options.check_reproducible:
         return None
     return known_result(options.folder_of_analysis, options.environment, options.allow_dirty)

@@ -104,6 +104,9 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
     sub.add_argument("--push", metavar="REF", help="push the image to REF as well")
     _attaching(sub)
     sub.add_argument("--check", action="store_true", help="check every digest of the image that was written")
+    sub.add_argument(
+        "--check-reproducible", action="store_true", help="run build commands twice, and name what differs"
+    )
     _locked(sub)
     _allow_dirty(sub)
     _json(sub)
@@ -239,7 +242,7 @@ def _width() -> int:
 
 
 class _Nothing:
-    """In the place of the parser of a command that is not asked for, which takes longer to make than to use."""
+    """In the place of the parser of another command, which takes longer to make than to use."""
 
     def __getattr__(self, _: str) -> _Nothing:
         return self

@@ -79,6 +79,8 @@ def inputs_digest(lock: Lock, environment: LockedEnvironment) -> str:
                 "variables": dict(environment.variables),
                 "entrypoint": list(environment.entrypoint),
                 "workdir": environment.workdir,
+                **({"build": list(environment.build)} if environment.build else {}),
+                **({"post_link": list(environment.post_link)} if environment.post_link else {}),
             }
         )
     )

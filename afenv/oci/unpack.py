@@ -45,32 +45,42 @@ class _Unpacked(Protocol):
     def size(self) -> int: ...  # pragma: no cover
 
 
-def unpacked_root(layers: Sequence[_Unpacked], store: ContentStore, *, quiet: bool = False) -> Path:
+def unpacked_root(
+    layers: Sequence[_Unpacked], store: ContentStore, *, quiet: bool = False, owners: bool = True
+) -> Path:
     """The folder, in the cache, with the files of an image whose layers are in ``store``.
 
+    Without ``owners`` all files belong to this process's user, also for root.
     It is only to be read; :meth:`~afenv.store.content.ContentStore.in_use` is to be held as long as it is
     used. E305 if a layer is missing, and what :func:`unpack_layers` raises.
     """
-    owners = os.geteuid() == 0
+    owners = owners and os.geteuid() == 0
     key = ["tree", _FORM, owners, [layer.diff_id for layer in layers]]
 
     def fill(folder: Path) -> None:
         for layer in layers:
             if not store.trusted(layer.digest, layer.size):
                 raise AfenvError("E305", f"the store lacks {layer.digest}", place=str(store.folder))
-        unpack_layers(layers, store, folder, quiet=quiet)
+        unpack_layers(layers, store, folder, quiet=quiet, owners=owners)
 
     return cached_tree(store, sha256_bytes(canonical.compact(key)), fill)
 
 
-def unpack_layers(layers: Sequence[_Unpacked], blobs: Blobs, folder: Path, *, quiet: bool = False) -> None:
+def unpack_layers(
+    layers: Sequence[_Unpacked],
+    blobs: Blobs,
+    folder: Path,
+    *,
+    quiet: bool = False,
+    owners: bool = True,
+) -> None:
     """Write the files of an image into ``folder``, which is empty; ``layers`` come from the lowest up.
 
     E304 for a path that leads outside, E510 for a device or a layer that cannot be read, E402 and E403 if
     the folder cannot be written.
     """
     total = sum(layer.size for layer in layers)
-    tree = _Tree(str(folder))
+    tree = _Tree(str(folder), owners=owners and os.geteuid() == 0)
     with Progress("Unpacking", total, quiet=quiet) as progress:
         for layer in layers:
             tree.next_layer()
@@ -142,12 +152,12 @@ def _take(tree: _Tree, tar: tarfile.TarFile, member: tarfile.TarInfo, place: str
 class _Tree:
     """A folder that is being filled: what was written, of which kind, and by which layer."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, *, owners: bool) -> None:
         self.root = root
         self._layer = 0
         self._known: dict[str, tuple[str, int]] = {}  # path → kind, number of the layer
         self._folders: dict[str, tuple[int, float, int, int]] = {}  # mode, mtime, uid, gid: set at the end
-        self._owners = os.geteuid() == 0
+        self._owners = owners
 
     def at(self, path: str) -> str:
         return f"{self.root}/{path}"

@@ -79,13 +79,15 @@ def build_project(
     signer: Signer | None = None,
     live: bool = False,
     builder_options: Mapping[str, str] | None = None,
+    check_reproducible: bool = False,
 ) -> list[Built]:
     """Build one environment, or all, and write each for ``target``, with ``builder_options``.
 
     With ``locked`` a lock that does not fit is an error (E020, E021); else it is refreshed first. With
     ``check`` every digest of what was written is checked; with ``push`` the image goes to that
     reference as well, with what belongs to it unless ``attach`` is False, and signed by ``signer``. ``live``
-    builds what was last committed, whatever has changed since.
+    builds what was last committed, whatever has changed since. With ``check_reproducible`` what is run in
+    the sandbox is run once more; E406 names what differs.
     """
     manifest = load(project)
     names = choose_environments(manifest, environment)
@@ -97,8 +99,9 @@ def build_project(
         lock = check_lock(project, allow_dirty=allow_dirty, live=live)
     else:
         lock, _ = lock_project(project, Locking(allow_dirty=allow_dirty, live=live))
-    built = [
-        _build(
+    built = []
+    for name in names:
+        one, lock = _build(
             project,
             lock,
             name,
@@ -109,9 +112,10 @@ def build_project(
             attach=attach,
             signer=signer,
             builder_options=builder_options or {},
+            locked=locked,
+            check_reproducible=check_reproducible,
         )
-        for name in names
-    ]
+        built.append(one)
     if target == "oci" and output is None and not live:
         _leave_receipt(project, manifest, environment, allow_dirty, built)
     return built
@@ -175,7 +179,9 @@ def _build(
     attach: bool,
     signer: Signer | None,
     builder_options: Mapping[str, str],
-) -> Built:
+    locked: bool,
+    check_reproducible: bool,
+) -> tuple[Built, Lock]:
     lock_digest = sha256_file(project.lock_path)
     created = image_time(project, lock)
     with project.store.in_use():
@@ -184,7 +190,11 @@ def _build(
             from afenv.workflow.base import ensure_base
 
             ensure_base(project, base, lock.environments[name].platform)
-        layers = _layers(project, lock, name, lock_digest, created)
+        layers = None if check_reproducible else _known_layers(project, name, lock_digest, created)
+        if layers is None:
+            layers, lock = _layers(project, lock, name, created, locked, check_reproducible)
+            lock_digest = sha256_file(project.lock_path)
+            _remember_layers(project, name, lock_digest, created, layers)
         image = assemble(lock, name, layers, created, project.store)
         attachments: Sequence[Attachment] = ()
         if target == "oci" or (push and attach):
@@ -199,7 +209,7 @@ def _build(
             publish(image, project.store, push, sent, quiet=project.quiet, signer=signer)
     if check:
         _check(image, path, target)
-    return Built(
+    built = Built(
         environment=name,
         image=image,
         lock_digest=lock_digest,
@@ -208,16 +218,35 @@ def _build(
         pushed=push,
         file=file,
     )
+    return built, lock
 
 
-def _layers(project: Project, lock: Lock, name: str, lock_digest: str, created: int) -> Sequence[Layer]:
+def _image_key(name: str, lock_digest: str, created: int) -> str:
+    return sha256_bytes(canonical.compact([afenv.__version__, lock_digest, name, created]))
+
+
+def _known_layers(project: Project, name: str, lock_digest: str, created: int) -> list[Layer] | None:
     store = project.store
-    key = sha256_bytes(canonical.compact([afenv.__version__, lock_digest, name, created]))
-    known = store.load_key("image", key)
-    if known is not None:
-        layers = [Layer(**layer) for layer in known]
-        if all(store.trusted(layer.digest, layer.size) for layer in layers):
-            return layers
+    known = store.load_key("image", _image_key(name, lock_digest, created))
+    if known is None:
+        return None
+    layers = [Layer(**layer) for layer in known]
+    return layers if all(store.trusted(layer.digest, layer.size) for layer in layers) else None
+
+
+def _remember_layers(
+    project: Project, name: str, lock_digest: str, created: int, layers: Sequence[Layer]
+) -> None:
+    project.store.sync()
+    value = [values_of(layer) for layer in layers]
+    project.store.save_key("image", _image_key(name, lock_digest, created), value)
+
+
+def _layers(
+    project: Project, lock: Lock, name: str, created: int, locked: bool, check_reproducible: bool
+) -> tuple[list[Layer], Lock]:
+    """The layers, and the lock with the results of what was run in the sandbox."""
+    store = project.store
     from afenv.layers.write import write_layers
     from afenv.store.fetch import Fetcher
 
@@ -234,9 +263,20 @@ def _layers(project: Project, lock: Lock, name: str, lock_digest: str, created: 
             base=_opener(lock.environments[name], store),
         )
     )
+    if not (lock.environments[name].build or lock.environments[name].post_link):
+        return layers, lock
+    from afenv.workflow.build_commands import check_reproducible as check_runs
+    from afenv.workflow.build_commands import sandbox_layers
+
     store.sync()
-    store.save_key("image", key, [values_of(layer) for layer in layers])
-    return layers
+    layers, lock, ran = sandbox_layers(project, lock, name, layers, created, keep=locked)
+    if check_reproducible:
+        check_runs(project, name, ran)
+    if not locked:
+        from afenv.documents.lockfile import write_lock
+
+        write_lock(project.lock_path, lock)
+    return layers, lock
 
 
 def _opener(environment: LockedEnvironment, store: ContentStore) -> Callable[[], OpenBase] | None:
