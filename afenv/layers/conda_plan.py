@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
@@ -20,7 +20,7 @@ def open_packages(
 ) -> dict[str, OpenConda]:
     """The packages of an environment with their metadata, by name; raises as ``open_package`` does.
 
-    E408, naming all of them, if packages have scripts that run when they are installed.
+    E408, naming all of them, if packages have scripts that run when they are installed, and may not.
     """
 
     def read(package_number: int) -> OpenConda:
@@ -29,17 +29,21 @@ def open_packages(
 
     with ThreadPoolExecutor(max(1, jobs)) as pool:
         opened = {one.package.name: one for one in pool.map(read, range(len(environment.conda)))}
-    check_link_scripts(opened)
+    check_link_scripts(opened, environment.post_link)
     return opened
 
 
-def check_link_scripts(opened: Mapping[str, OpenConda]) -> None:
-    """Refuse packages that run a script when they are installed; E408 names them."""
+def check_link_scripts(opened: Mapping[str, OpenConda], allowed: Sequence[str] = ()) -> None:
+    """Refuse packages that run a script when they are installed; E408 names them.
+
+    The post-link scripts of the packages in ``allowed`` are run later.
+    """
     found = [
         f"{name} ({script})"
         for name, one in sorted(opened.items())
         for script in _LINK_SCRIPTS
         if f"bin/.{name}-{script}.sh" in one.places.values()
+        and not (script == "post-link" and name in allowed)
     ]
     if found:
         raise AfenvError("E408", f"packages have scripts that run on installation: {', '.join(found)}")

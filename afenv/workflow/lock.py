@@ -191,6 +191,8 @@ def _environment(
     request = request_digest(manifest, name, project.folder)
     if old is not None and old.request == request and not how.anew:
         return old
+    if old is not None and not how.anew and _packages_fit(project, manifest, name, old):
+        return with_commands(old, manifest.environments[name], request)
     as_of = how.as_of or datetime.now(UTC).replace(microsecond=0)
     same = _same_kind(old, manifest.environments[name])
     preferred = old if how.prefers_locked and same else None
@@ -198,10 +200,37 @@ def _environment(
     found = _resolve(project, manifest.environments[name], request, as_of, preferred, how, known)
     if old is None:
         return found
-    found = replace(found, extra=old.extra)
+    found = replace(found, extra=old.extra, linked=old.linked, built=old.built)
+    found = with_commands(found, manifest.environments[name], request)  # drops results of no commands
     if how.as_of is None and replace(found, as_of=old.as_of, indexes=old.indexes) == old:
         return old  # newer indexes, the same answer: the lock stays as it is
     return found
+
+
+def _packages_fit(project: Project, manifest: AnalysisManifest, name: str, old: LockedEnvironment) -> bool:
+    """Whether only what is run in the sandbox has changed in the manifest, so that nothing is resolved."""
+    wanted = manifest.environments[name]
+    conda = replace(wanted.conda, post_link=old.post_link) if wanted.conda is not None else None
+    before = replace(wanted, build=old.build, conda=conda)
+    as_before = replace(manifest, environments={**manifest.environments, name: before})
+    return old.request == request_digest(as_before, name, project.folder)
+
+
+def with_commands(locked: LockedEnvironment, wanted: Environment, request: str) -> LockedEnvironment:
+    """The locked environment with the commands of the manifest; E101 if a package is not there."""
+    asked = wanted.conda.post_link if wanted.conda is not None else ()
+    missing = sorted(set(asked) - {package.name for package in locked.conda})
+    if missing:
+        message = f"post-link names {', '.join(missing)}, which is not among the conda packages"
+        raise AfenvError("E101", message, path="conda.post-link")
+    return replace(
+        locked,
+        request=request,
+        post_link=tuple(sorted(asked)),
+        linked=locked.linked if asked else None,
+        build=wanted.build,
+        built=locked.built if wanted.build else None,
+    )
 
 
 def _same_kind(old: LockedEnvironment | None, environment: Environment) -> bool:
@@ -267,7 +296,7 @@ def _resolve(
             provided=provided,
             provider="conda" if conda and conda.python else part.name,
         )
-    return LockedEnvironment(
+    resolved = LockedEnvironment(
         request=request,
         platform=environment.platform,
         as_of=format_time(as_of),
@@ -287,6 +316,7 @@ def _resolve(
         entrypoint=environment.entrypoint,
         workdir=environment.workdir,
     )
+    return with_commands(resolved, environment, request)
 
 
 def _check_updates(update: frozenset[str], environments: dict[str, LockedEnvironment]) -> None:
