@@ -13,6 +13,7 @@ from afenv.documents.manifest import (
     DEFAULT_CODE_FOLDER,
     AnalysisManifest,
     Author,
+    BuilderSection,
     CodeSource,
     CondaBase,
     CondaSection,
@@ -25,7 +26,7 @@ from afenv.documents.manifest import (
 )
 
 # Sections of an environment that are kept as parsed, by the name under which they are kept.
-KEPT_SECTIONS = ("cvmfs", "builder")
+KEPT_SECTIONS = ("cvmfs",)
 
 
 def _author(tree: Mapping[str, Any]) -> Author:
@@ -76,6 +77,12 @@ def _conda(tree: Mapping[str, Any]) -> CondaSection:
     )
 
 
+def _builder(tree: Mapping[str, Any]) -> BuilderSection:
+    return BuilderSection(
+        name=tree["name"], folder=tree.get("path", "."), file=tree.get("file", "Dockerfile")
+    )
+
+
 def _gpu(tree: Mapping[str, Any]) -> GpuSection:
     return GpuSection(
         cuda=tree["cuda"],
@@ -95,6 +102,7 @@ def _environment(tree: Mapping[str, Any]) -> Environment:
         debian=DebianBase(suite=debian, packages=packages) if debian else None,
         oci=OciBase(reference=base["oci"], packages=packages) if "oci" in base else None,
         conda_base=CondaBase(**base["conda"]) if "conda" in base else None,
+        builder=_builder(tree["builder"]) if "builder" in tree else None,
         conda=_conda(tree["conda"]) if "conda" in tree else None,
         gpu=_gpu(tree["gpu"]) if "gpu" in tree else None,
         pypi=_pypi(tree["pypi"]) if "pypi" in tree else None,

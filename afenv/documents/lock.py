@@ -146,6 +146,18 @@ class LockedBase:
 
 
 @record
+class LockedBuilder:
+    """The tool that made the base, which is the whole image: its name, its version, and what it read.
+
+    ``tree`` is the git tree hash of the folder's files; the same files may give another image next time.
+    """
+
+    name: str
+    version: str
+    tree: str
+
+
+@record
 class LockedIndex:
     """A package index that was read: its URL, the digest of the bytes, the time it was published."""
 
@@ -229,6 +241,7 @@ class LockedEnvironment:
     platform: str
     as_of: str  # RFC 3339, UTC
     base: LockedBase | None = None
+    builder: LockedBuilder | None = None  # what made the base
     minimal: bool = False
     suite: str | None = None
     indexes: tuple[LockedIndex, ...] = ()

@@ -16,6 +16,7 @@ from afenv.documents.lock import (
     Lock,
     LockedBase,
     LockedBaseLayer,
+    LockedBuilder,
     LockedCode,
     LockedConda,
     LockedDeb,
@@ -322,6 +323,17 @@ def _base(value: Any) -> LockedBase:
     return base
 
 
+def _builder(value: Any) -> LockedBuilder:
+    record = _Record(value)
+    builder = LockedBuilder(
+        name=record.take("name", _text),
+        version=record.take("version", _text),
+        tree=record.take("tree", _git_hash),
+    )
+    record.end()
+    return builder
+
+
 def _python(value: Any) -> LockedPython:
     record = _Record(value)
     python = LockedPython(
@@ -384,6 +396,7 @@ def _environment(value: Any) -> LockedEnvironment:
         platform=record.take("platform", _platform),
         as_of=record.take("as-of", _time),
         base=record.take_or("base", _base, None),
+        builder=record.take_or("builder", _builder, None),
         minimal=record.take_or("minimal", _boolean, False),
         suite=record.take_or("suite", _text, None),
         indexes=record.take_or("indexes", _list(_index), ()),

@@ -18,6 +18,7 @@ from afenv.documents.lock import (
     FORMAT_VERSION,
     Lock,
     LockedBase,
+    LockedBuilder,
     LockedCode,
     LockedConda,
     LockedDeb,
@@ -162,6 +163,10 @@ def _base_json(base: LockedBase) -> dict[str, Any]:
     return value
 
 
+def _builder_json(builder: LockedBuilder) -> dict[str, Any]:
+    return {"name": builder.name, "version": builder.version, "tree": builder.tree}
+
+
 def _python_json(python: LockedPython) -> dict[str, Any]:
     return {
         "version": python.version,
@@ -207,6 +212,7 @@ def environment_json(environment: LockedEnvironment) -> dict[str, Any]:
     }
     optional: dict[str, Any] = {
         "base": _base_json(environment.base) if environment.base else None,
+        "builder": _builder_json(environment.builder) if environment.builder else None,
         "minimal": environment.minimal,
         "suite": environment.suite,
         "indexes": [_index_json(index) for index in environment.indexes],

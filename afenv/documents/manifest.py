@@ -122,18 +122,31 @@ class PypiSection:
 
 
 @record
+class BuilderSection:
+    """Another tool that makes the whole image: its name, ``docker`` or ``repo2docker``, and what it reads.
+
+    ``folder`` is relative to the manifest, and ``file``, the Dockerfile, to the folder.
+    """
+
+    name: str
+    folder: str = "."
+    file: str = "Dockerfile"
+
+
+@record
 class Environment:
     """One environment.
 
-    At most one of ``debian``, ``oci`` and ``conda_base`` is set. The sections that this version does not
-    build yet (``cvmfs``, ``gpu`` without ``conda``, ``builder``) are kept as
-    parsed, so that a caller can name them in E016.
+    Exactly one of ``debian``, ``oci``, ``conda_base`` and ``builder`` is set. The sections that this version
+    does not build yet (``cvmfs``, ``gpu`` without ``conda``) are kept as parsed, so that a caller can name
+    them in E016.
     """
 
     platform: str = "linux/amd64"
     debian: DebianBase | None = None
     oci: OciBase | None = None
     conda_base: CondaBase | None = None
+    builder: BuilderSection | None = None
     conda: CondaSection | None = None
     gpu: GpuSection | None = None
     pypi: PypiSection | None = None

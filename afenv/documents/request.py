@@ -115,6 +115,9 @@ def request_digest(manifest: AnalysisManifest, environment: str, folder: Path) -
         value["conda-base"] = {"glibc": wanted.conda_base.glibc}
     if wanted.conda is not None:  # absent otherwise, as in the locks of versions that had no conda
         value["conda"] = _conda(wanted.conda, wanted.gpu, folder)
+    if wanted.builder is not None:
+        builder = wanted.builder
+        value["builder"] = {"name": builder.name, "folder": builder.folder, "file": builder.file}
     if wanted.build:
         value["build"] = list(wanted.build)
     return sha256_bytes(canonical.compact(value))
