@@ -110,6 +110,71 @@ def make_lock(**environment: Any) -> Lock:
     )
 
 
+def make_foreign_image(
+    store: ContentStore,
+    layers: Iterable[Iterable[Member] | bytes],
+    *,
+    settings: Mapping[str, Any] | None = None,
+    platform: str = "linux/amd64",
+    compression: str = "gzip",
+    docker: bool = False,
+    **config: Any,
+) -> Image:
+    """An image as another tool might have made it, its blobs in ``store``.
+
+    A layer is given by its members, or as the bytes of a tar; ``compression`` is ``gzip``, ``zstd`` or empty.
+    ``settings`` is the part ``config`` of the image's config, ``config`` are other keys of it; with
+    ``docker`` the manifest is Docker's schema 2.
+    """
+    from afenv import canonical
+    from afenv.oci import media
+    from afenv.oci.read import image_from
+
+    types = {"gzip": media.LAYER_GZIP, "zstd": media.LAYER_ZSTD, "": media.LAYER_TAR}
+    if docker:
+        types = {"gzip": media.DOCKER_LAYER_GZIP, "": media.DOCKER_LAYER_TAR}
+    tars = [layer if isinstance(layer, bytes) else tar_of(layer) for layer in layers]
+    blobs = [_compressed(tar, compression) for tar in tars]
+    system, architecture = platform.split("/")[:2]
+    document = canonical.compact(
+        {
+            "os": system,
+            "architecture": architecture,
+            "config": dict(settings or {}),
+            "rootfs": {
+                "type": "layers",
+                "diff_ids": ["sha256:" + hashlib.sha256(tar).hexdigest() for tar in tars],
+            },
+        }
+        | config
+    )
+    manifest = canonical.compact(
+        {
+            "schemaVersion": 2,
+            "mediaType": media.DOCKER_MANIFEST if docker else media.IMAGE_MANIFEST,
+            "config": {
+                "mediaType": media.DOCKER_CONFIG if docker else media.IMAGE_CONFIG,
+                "digest": store.put(document),
+                "size": len(document),
+            },
+            "layers": [
+                {"mediaType": types[compression], "digest": store.put(blob), "size": len(blob)}
+                for blob in blobs
+            ],
+        }
+    )
+    store.put(manifest)
+    return image_from(document, manifest, "", "")
+
+
+def _compressed(tar: bytes, compression: str) -> bytes:
+    if compression == "zstd":
+        import zstandard
+
+        return zstandard.ZstdCompressor().compress(tar)
+    return gzip_of(tar) if compression == "gzip" else tar
+
+
 def make_image(
     store: ContentStore,
     layers: Iterable[Iterable[Member]] | None = None,
