@@ -16,6 +16,7 @@ import pytest
 from afenv.errors import AfenvError
 from afenv.oci.archive import archive_members
 from afenv.oci.image import assemble
+from afenv.run import oci_engine
 from afenv.run.container import Mount, find_runtime, plan_run, run_image
 from afenv.run.load import load_from_store
 from afenv.store.content import ContentStore
@@ -57,7 +58,7 @@ def test_streams_folder_identity_and_status(runtime, runnable, store, work, capf
     assert run() == (0, "hello\n")
     assert run("exit", "7") == (7, "")
     assert run("exit", "125") == (125, "")
-    if "--init" in plan_run(runnable, store, [], workdir=work, runtime=runtime).options:
+    if "--init" in plan_run(runnable, store, [], workdir=work, runtime=runtime).command_line():
         assert run("die") == (128 + signal.SIGKILL, "")  # process 1 cannot kill itself
     assert run("where") == (0, f"{work}\n")
     assert run("who") == (0, f"{os.getuid()}:{os.getgid()}\n")
@@ -150,9 +151,11 @@ def test_a_command_without_handlers_ends_on_sigterm(runtime, runnable, store, wo
 @BOTH
 def test_an_engine_that_cannot_start_it_says_so(runtime, runnable, store, work, monkeypatch, capfd):
     plan = plan_run(runnable, store, [], workdir=work, runtime=runtime, quiet=True)
-    bad = (*plan.options, "--network", "no-such-network-of-afenv")
+    good = oci_engine.options(plan.runtime, plan.request)
+    bad = tuple("no-such-network-of-afenv" if word == "host" else word for word in good)
+    monkeypatch.setattr(oci_engine, "options", lambda *_: bad)
     with pytest.raises(AfenvError) as caught:
-        run_image(type(plan)(engine=plan.engine, image_id=plan.image_id, options=bad, command=()))
+        run_image(plan)
     assert caught.value.code == "E502"
     assert "no-such-network" in capfd.readouterr().err
 
@@ -206,8 +209,8 @@ def test_outputs_belong_to_the_calling_user(runnable, store, work, monkeypatch):
 
 def test_the_command_line_can_be_shown_without_loading(runnable, store, work, docker, call):
     plan = plan_run(runnable, store, ["exit", "1"], workdir=work, runtime="docker", load=False)
-    assert plan.command_line[:2] == (docker, "run")
-    assert plan.command_line[-2:] == ("exit", "1")
+    assert plan.command_line()[:2] == (docker, "run")
+    assert plan.command_line()[-2:] == ("exit", "1")
     call(docker, "image", "inspect", runnable.image_id, status=1)
 
 
