@@ -144,7 +144,7 @@ def _fits(parts: tuple[bytes, ...], names: tuple[bytes, ...]) -> bool:
     """Whether components of a pattern, where ``**`` stands for any number of folders, fit those of a path."""
     reachable = {0}  # how many names the parts so far can stand for
     for number, part in enumerate(parts):
-        if part == b"**":
+        if len(part) > 1 and not part.strip(b"*"):
             least = min(reachable, default=len(names) + 1)
             last = number == len(parts) - 1  # at the end it is everything inside, not the folder itself
             reachable = set(range(least + last, len(names) + 1))
