@@ -1,4 +1,9 @@
-"""What differs between two images, or between two locks: packages, files, configuration."""
+"""What differs between two images, or between two locks: packages, files, configuration.
+
+Images may be in different forms (:mod:`afenv.oci.forms`). Where one of them is not an OCI image, the files
+are compared that a runtime shows (:func:`afenv.oci.tree.portable`) and times do not count; where one is a
+folder whose files all belong to one ordinary user, who cannot give files away, owners do not count either.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +14,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from afenv.errors import AfenvError
-from afenv.oci.files import Entry, LayerFiles, merged
+from afenv.oci.files import Entry, LayerFiles
+from afenv.oci.forms import Tree, open_tree
 from afenv.oci.model import Image
 from afenv.oci.packages import Package, find_packages, holds_packages
-from afenv.oci.read import OpenedImage, open_image
+from afenv.oci.tree import portable, tree_digest
 
 LIMIT = 50  # lines of one section that people are shown
 
@@ -37,8 +43,9 @@ class Change(NamedTuple):
 class Difference:
     """What differs, by section: ``config``, ``packages``, ``files``.
 
-    ``times`` are paths of which nothing but the modification time differs; ``layers`` says how many
-    layers are shared.
+    ``times`` are paths of which nothing but the modification time differs, which counts if ``timed``;
+    ``layers`` says how many layers are shared; ``trees`` are the digests of both trees of files, as far as
+    they were read.
     """
 
     config: tuple[Change, ...] = ()
@@ -46,18 +53,22 @@ class Difference:
     files: tuple[Change, ...] = ()
     times: tuple[str, ...] = ()
     layers: Mapping[str, int] | None = None
+    trees: tuple[str, str] | None = None
+    timed: bool = True
     same_id: bool = False
 
     @property
     def differs(self) -> bool:
         """Whether anything differs."""
-        return not self.same_id and bool(self.config or self.packages or self.files or self.times)
+        times = self.times if self.timed else ()
+        return not self.same_id and bool(self.config or self.packages or self.files or times)
 
     def as_json(self) -> dict[str, Any]:
         """The object that ``--json`` prints; nothing is left out of it."""
         return {
             "differs": self.differs,
             "layers": self.layers,
+            "trees": dict(zip(("old", "new"), self.trees, strict=True)) if self.trees else None,
             "times": list(self.times),
             **{
                 section: [change._asdict() for change in getattr(self, section)]
@@ -68,7 +79,7 @@ class Difference:
     def as_text(self, limit: int = LIMIT) -> str:
         """For people: at most ``limit`` lines of each section, and how many more there are."""
         if not self.differs:
-            return "no difference"
+            return f"no difference; tree {self.trees[0]}" if self.trees else "no difference"
         text = []
         for section in ("config", "packages", "files"):
             changes = getattr(self, section)
@@ -77,8 +88,13 @@ class Difference:
                 text += [f"  {change.as_text()}" for change in changes[:limit]]
                 if len(changes) > limit:
                     text.append(f"  … and {len(changes) - limit} more (--json has all)")
-        if self.times:
+        if self.times and self.timed:
             text.append(f"times: {len(self.times)} paths differ in their modification time only")
+        if self.trees is not None:
+            same = self.trees[0] == self.trees[1]
+            text.append(
+                f"files: the same, tree {self.trees[0]}" if same else f"trees: {' → '.join(self.trees)}"
+            )
         if self.layers is not None:
             shared, old, new = (self.layers[key] for key in ("shared", "old", "new"))
             text.append(f"layers: {shared} shared, {old} only in the first, {new} only in the second")
@@ -102,8 +118,7 @@ def _package_map(packages: Iterable[Package]) -> dict[str, str]:
     return {name: ", ".join(found) for name, found in versions.items()}
 
 
-def _config_map(image: Image) -> dict[str, str]:
-    config = image.configuration()
+def _config_map(config: Mapping[str, Any]) -> dict[str, str]:
     settings = config.get("config") or {}
     found = {key: str(config[key]) for key in ("architecture", "os", "variant", "created") if config.get(key)}
     for variable in settings.get("Env") or ():
@@ -152,19 +167,49 @@ def _shared(a: Image, b: Image) -> dict[str, int]:
     return {"shared": (old & new).total(), "old": (old - new).total(), "new": (new - old).total()}
 
 
-def _diff_opened(a: OpenedImage, b: OpenedImage) -> Difference:
-    if a.image.image_id == b.image.image_id:
-        return Difference(same_id=True, layers=_shared(a.image, b.image))
+def _config_changes(a: Tree, b: Tree) -> tuple[Change, ...]:
+    """Of the fields that both sides have; none if one of them has no config."""
+    if a.config is None or b.config is None:
+        return ()
+    common = a.config.keys() & b.config.keys()
+    if a.form == b.form:
+        common = a.config.keys() | b.config.keys()
+    old, new = (
+        _config_map({key: config[key] for key in common if key in config}) for config in (a.config, b.config)
+    )
+    return changes(old, new)
+
+
+def _one_user(tree: Tree, files: Mapping[str, Entry]) -> bool:
+    """Whether this is a folder in which everything belongs to one ordinary user."""
+    owners = {entry.uid for entry in files.values()}
+    return tree.form == "folder" and len(owners) == 1 and 0 not in owners
+
+
+def _diff_trees(a: Tree, b: Tree) -> Difference:
+    images = a.form == b.form == "oci"
+    shared = _shared(a.image, b.image) if a.image and b.image else None
+    if images and a.image and b.image and a.image.image_id == b.image.image_id:
+        return Difference(same_id=True, layers=shared)
     known: dict[str, LayerFiles] = {}
-    old = merged(a, keep=holds_packages, known=known)
-    new = merged(b, keep=holds_packages, known=known)
+    old = a.files(keep=holds_packages, known=known)
+    new = b.files(keep=holds_packages, known=known)
+    packages = changes(_package_map(find_packages(old)), _package_map(find_packages(new)))
+    if not images:
+        old, new = portable(old), portable(new)
+    if _one_user(a, old) or _one_user(b, new):
+        old, new = (
+            {path: replace(entry, uid=0, gid=0) for path, entry in files.items()} for files in (old, new)
+        )
     files, times = file_changes(old, new)
     return Difference(
-        config=changes(_config_map(a.image), _config_map(b.image)),
-        packages=changes(_package_map(find_packages(old)), _package_map(find_packages(new))),
+        config=_config_changes(a, b),
+        packages=packages,
         files=files,
         times=times,
-        layers=_shared(a.image, b.image),
+        layers=shared,
+        trees=(tree_digest(old.values()), tree_digest(new.values())),
+        timed=images,
     )
 
 
@@ -189,9 +234,9 @@ def _lock_packages(path: Path) -> dict[str, str]:
 
 
 def diff(a: Path, b: Path) -> Difference:
-    """Compare two images (layouts or archives), or two locks by their packages and code.
+    """Compare two images in any of their forms, or two locks by their packages and code.
 
-    Images with one image ID are equal by their digests and are not read further. E001 or E510 if one
+    OCI images with one image ID are equal by their digests and are not read further. E001 or E510 if one
     cannot be read, E030 for an image against a lock.
     """
     locks = [_is_lock(path) for path in (a, b)]
@@ -199,5 +244,5 @@ def diff(a: Path, b: Path) -> Difference:
         return Difference(packages=changes(_lock_packages(a), _lock_packages(b)))
     if any(locks):
         raise AfenvError("E030", "an image can be compared with an image, and a lock with a lock")
-    with open_image(a) as old, open_image(b) as new:
-        return _diff_opened(old, new)
+    with open_tree(a) as old, open_tree(b) as new:
+        return _diff_trees(old, new)

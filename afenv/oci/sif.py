@@ -198,7 +198,7 @@ def _object(
         size=size,
         name=_text(name),
         group=group & ~_GROUP,
-        link=link,
+        link=link & ~_GROUP,
         file_system=file_system,
         purpose=purpose,
         architecture=architecture,

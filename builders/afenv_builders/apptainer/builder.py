@@ -7,12 +7,13 @@ that header and metadata need, which are known before. Nothing is unpacked to di
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from afenv.digest import sha256_file
 from afenv.errors import AfenvError
@@ -20,23 +21,25 @@ from afenv.oci import media, sif
 from afenv.oci.merge import Index, merged_tar, with_indexes
 from afenv.oci.model import Descriptor, Image, ImageBlobs
 from afenv.oci.read import OpenedImage
-from afenv.oci.sif_record import SifRecord
+from afenv.oci.sif_record import SifRecord, holds
 from afenv.progress import Progress
 from afenv.store.content import ContentStore, write_error
 from afenv_builders.apptainer import runtime_files
-from afenv_builders.apptainer.packing import LEVELS, Compressor, Packing, Tool, find_tool, pack
+from afenv_builders.apptainer.packing import LATEST, LEVELS, MOST_LEVELS, Packing, Tool, find_tool, pack
 
 SQUASHFS = "application/vnd.squashfs"
 TARGETS = ("sif", "squashfs", "sandbox")
-IDENTITIES = uuid.UUID("5d21ad7e-3c14-5b0e-9c59-0e0dd9f1d6a4")  # of the names that SIFs are numbered by
+OPTIONS = frozenset(("target", "path", "quiet", "compressor", "level", "threads", "sign"))
+IDENTITIES = uuid.UUID("5d21ad7e-3c14-5b0e-9c59-0e0dd9f1d6a4")  # the name space of the IDs of SIFs
 
 
 class ApptainerBuilder:
     """Builds ``sif``, ``squashfs`` and ``sandbox``.
 
-    Options: ``path``; ``compressor`` (``zstd`` or ``gzip``) and ``level``; ``threads`` (default: all
-    processors); ``quiet``. The annotations of the descriptor tell ``tool``, ``compressor`` and, where the
-    fallback was used, ``fallback``.
+    Options: ``path``; ``compressor`` (``zstd`` or ``gzip``) and ``level``; ``threads`` (default: one per
+    processor; the result does not depend on it); ``sign``, the fingerprint of a key in Apptainer's
+    keyring, for ``sif``; ``quiet``. The descriptor's annotations tell the image ID, the program that
+    packed, the compressor, and why it had to be another way where it had to.
     """
 
     def supports(self, target: str) -> bool:
@@ -44,31 +47,55 @@ class ApptainerBuilder:
         return target in TARGETS
 
     def build(self, image: Image, store: ContentStore, options: Mapping[str, Any]) -> Descriptor:
-        """Write the output; E030 for unfit options, E032 over something foreign, E414 without tools."""
+        """Write the output; a SIF that holds the image already, made in the same way, is kept.
+
+        E030 for unfit options, E032 over something foreign, E413 if packing fails, E414 without the
+        programs.
+        """
         target, path = options.get("target", "sif"), options.get("path")
+        unknown = sorted(options.keys() - OPTIONS)
+        if unknown:
+            raise AfenvError("E030", f"the builder of {target!r} has no option {unknown[0]!r}")
         if path is None:
             raise AfenvError("E030", f"an output of kind {target!r} needs a path to write to")
+        if options.get("sign") and target != "sif":
+            raise AfenvError("E030", f"a {target} cannot be signed; a SIF can")
+        quiet = bool(options.get("quiet"))
         if target == "sandbox":
             from afenv_builders.apptainer.sandbox import build_sandbox
 
-            return build_sandbox(image, store, Path(path), quiet=bool(options.get("quiet")))
-        return _build_file(image, store, Path(path), target, _packing(image, options), options)
+            return build_sandbox(image, store, Path(path), quiet=quiet)
+        return _build_file(
+            image, store, Path(path), target, _packing(image, options), options.get("sign"), quiet
+        )
+
+    def check(self, image: Image, path: Path) -> None:
+        """Read what was built, and let Apptainer use it; see :mod:`afenv_builders.apptainer.checking`."""
+        from afenv_builders.apptainer.checking import check
+
+        check(image, path)
 
 
 def _packing(image: Image, options: Mapping[str, Any]) -> Packing:
     compressor = options.get("compressor") or "zstd"
     if compressor not in LEVELS:
         raise AfenvError("E030", f"{compressor!r} is no compressor; there are: {', '.join(sorted(LEVELS))}")
-    level = int(options.get("level") or LEVELS[compressor])
-    most = {"zstd": 22, "gzip": 9}[compressor]
-    if not 1 <= level <= most:
-        raise AfenvError("E030", f"{compressor} has the levels 1 to {most}, not {level}")
-    return Packing(
-        compressor=cast(Compressor, compressor),
-        level=level,
-        threads=int(options.get("threads") or 0),
-        time=image_time(image),
-    )
+    level = _number(options, "level", LEVELS[compressor], MOST_LEVELS[compressor])
+    threads = _number(options, "threads", len(os.sched_getaffinity(0)), 1024)
+    return Packing(compressor=compressor, level=level, threads=threads, time=image_time(image))
+
+
+def _number(options: Mapping[str, Any], name: str, default: int, most: int) -> int:
+    value = options.get(name)
+    if value is None:
+        return default
+    try:
+        number = int(value)
+    except ValueError:
+        number = 0
+    if not 1 <= number <= most:
+        raise AfenvError("E030", f"{name} is a number from 1 to {most}, not {value!r}")
+    return number
 
 
 def image_time(image: Image) -> int:
@@ -79,7 +106,7 @@ def image_time(image: Image) -> int:
     for text in texts:
         with contextlib.suppress(TypeError, ValueError):
             times.append(int(datetime.fromisoformat(str(text)[:19] + "+00:00").timestamp()))
-    return max(times)
+    return min(max(times), LATEST)
 
 
 def identity(image: Image, packing: Packing) -> uuid.UUID:
@@ -93,30 +120,52 @@ def _build_file(
     path: Path,
     target: str,
     packing: Packing,
-    options: Mapping[str, Any],
+    key: str | None,
+    quiet: bool,
 ) -> Descriptor:
     if path.is_dir():
         raise AfenvError("E032", f"this is a folder; a {target} would be a file", place=str(path))
     tool = find_tool(packing.compressor)
     record = SifRecord(image=image, tool=tool.version if tool else "", compressor=packing.name)
     try:
+        if target == "sif" and _is_current(path, record, key):
+            return _describe(record, path, target)
         path.parent.mkdir(parents=True, exist_ok=True)
         with _beside(path) as new:
             if tool is not None:
-                _write(record, store, new, target, tool, packing, bool(options.get("quiet")))
+                _write(record, store, new, target, tool, packing, quiet)
             else:
                 from afenv_builders.apptainer.fallback import build_with_apptainer
 
                 record = build_with_apptainer(image, store, new, target, packing)
             new.chmod(0o755 if target == "sif" else 0o644)
-            digest, size = sha256_file(new), new.stat().st_size
+            if key:
+                from afenv_builders.apptainer.signing import sign
+
+                sign(new, key)
+            built = _describe(record, new, target)
             new.replace(path)
     except OSError as error:
         raise write_error(error, path) from error
+    return built
+
+
+def _is_current(path: Path, record: SifRecord, key: str | None) -> bool:
+    found = holds(path, record.image)
+    if found is None or found.as_bytes() != record.as_bytes():
+        return False
+    if not key:
+        return True
+    from afenv_builders.apptainer.signing import is_signed_by
+
+    return is_signed_by(path, key)
+
+
+def _describe(record: SifRecord, path: Path, target: str) -> Descriptor:
     return Descriptor(
         media_type=media.SIF_LAYER if target == "sif" else SQUASHFS,
-        digest=digest,
-        size=size,
+        digest=sha256_file(path),
+        size=path.stat().st_size,
         annotations=record.annotations(),
     )
 
@@ -125,7 +174,7 @@ def _build_file(
 def _beside(path: Path) -> Iterator[Path]:
     """A path beside ``path`` where a file may be made; what is left there is removed."""
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        yield Path(folder) / "new"
+        yield Path(folder) / path.name
 
 
 def _write(
@@ -140,12 +189,12 @@ def _write(
     image = record.image
     objects = runtime_files.sif_objects(image, record) if target == "sif" else []
     offset = sif.partition_offset(len(content) for _, _, content in objects) if objects else 0
-    opened = OpenedImage(image, ImageBlobs(image=image, rest=store), store.folder)
+    opened = OpenedImage(image=image, blobs=ImageBlobs(image=image, rest=store), path=store.folder)
 
     def attempt(indexes: Mapping[int, Index]) -> None:
         path.unlink(missing_ok=True)
         total = sum(layer.size for layer in image.layers)
-        with Progress(f"packing {target}", total, quiet=quiet) as progress:
+        with Progress(f"packing {path.name}", total, quiet=quiet) as progress:
             pieces = merged_tar(
                 opened,
                 first=runtime_files.first_members(image, record, packing.time),

@@ -2,7 +2,8 @@
 
 What a tool can do is found by letting it pack three small members, not from its version. mksquashfs takes
 the times of files from the tar; ``SOURCE_DATE_EPOCH`` is the time of the file system and the latest that a
-file may have, and so that of the root folder, which the tar has no way to set.
+file may have, and so that of the root folder, which mksquashfs does not take from a tar. Where that time
+is still to come, all files have it.
 """
 
 from __future__ import annotations
@@ -12,19 +13,19 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fcntl import F_SETPIPE_SZ, fcntl
 from functools import cache
 from pathlib import Path
-from typing import Literal
 
 from afenv.errors import AfenvError
 from afenv.layers.tar_header import END, FILE, FOLDER, HARD_LINK, header, padding
 from afenv.oci.squashfs import Squashfs
 
-Compressor = Literal["zstd", "gzip"]
 LEVELS: dict[str, int] = {"zstd": 3, "gzip": 6}
+MOST_LEVELS: dict[str, int] = {"zstd": 22, "gzip": 9}
 MEMORY = 256  # MiB that the tool may take for its buffers
 BATCH = 1 << 20
 MOST_PIECES = 1000  # of one writev; Linux takes 1024
@@ -33,12 +34,16 @@ LATEST = 0xFFFFFFFF  # squashfs has 32 bits for a time
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Packing:
-    """How to pack: ``time`` in seconds since 1970, ``threads`` 0 for as many as there are processors."""
+    """How to pack; ``time`` is that of the image, in seconds since 1970."""
 
-    compressor: Compressor = "zstd"
-    level: int = LEVELS["zstd"]
-    threads: int = 0
-    time: int = 0
+    compressor: str
+    level: int
+    threads: int
+    time: int
+
+    def ahead(self) -> bool:
+        """Whether that time has not come yet on this host, so that it cannot be the latest of all files."""
+        return self.time > time.time()
 
     @property
     def name(self) -> str:
@@ -56,23 +61,23 @@ class Tool:
 
     def command(self, packing: Packing, output: Path, offset: int) -> list[str]:
         """The command line that packs standard input into ``output``, ``offset`` bytes from its start."""
-        threads = packing.threads or len(os.sched_getaffinity(0))
         if self.name == "tar2sqfs":
             return [
                 *(self.path, "--quiet", "--force", "--compressor", packing.compressor),
-                *("--comp-extra", f"level={packing.level}", "--num-jobs", str(threads)),
+                *("--comp-extra", f"level={packing.level}", "--num-jobs", str(packing.threads)),
                 *("--defaults", f"uid=0,gid=0,mode=0755,mtime={packing.time}", str(output)),
             ]
         return [
             *(self.path, "-", str(output), "-tar", "-comp", packing.compressor),
             *("-Xcompression-level", str(packing.level), "-root-mode", "755"),
-            *("-processors", str(threads), "-mem", f"{MEMORY}M", "-exit-on-error"),
+            *("-processors", str(packing.threads), "-mem", f"{MEMORY}M", "-exit-on-error"),
             *("-quiet", "-no-progress", "-noappend", "-no-recovery"),
             *(("-offset", str(offset)) if offset else ()),
+            *(("-all-time", str(packing.time), "-mkfs-time", str(packing.time)) if packing.ahead() else ()),
         ]
 
 
-def find_tool(compressor: Compressor) -> Tool | None:
+def find_tool(compressor: str) -> Tool | None:
     """The first of mksquashfs and tar2sqfs that packs a tar with that compressor on this host."""
     for name in ("mksquashfs", "tar2sqfs"):
         path = shutil.which(name) or next(
@@ -84,7 +89,7 @@ def find_tool(compressor: Compressor) -> Tool | None:
 
 
 @cache
-def _works(name: str, path: str, compressor: Compressor) -> str:
+def _works(name: str, path: str, compressor: str) -> str:
     """What the tool says of its version if it packs as it should, else an empty text."""
     tool = Tool(name=name, path=path)
     content = b"content\n"
@@ -126,7 +131,9 @@ def pack(tool: Tool, packing: Packing, pieces: Iterable[memoryview], output: Pat
 
     E402 if the disk is full, E413 if the tool fails or complains.
     """
-    environment = {**os.environ, "SOURCE_DATE_EPOCH": str(packing.time), "LC_ALL": "C"}
+    environment = {**os.environ, "LC_ALL": "C", "SOURCE_DATE_EPOCH": str(packing.time)}
+    if packing.ahead():
+        del environment["SOURCE_DATE_EPOCH"]  # mksquashfs takes it or options
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
             tool.command(packing, output, offset if tool.name == "mksquashfs" else 0),

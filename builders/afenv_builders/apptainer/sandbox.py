@@ -32,7 +32,7 @@ def build_sandbox(image: Image, store: ContentStore, path: Path, *, quiet: bool 
         annotations=record.annotations(),
     )
     present = tree_record(path) if path.is_dir() else None
-    if present is not None and present.image == image:
+    if present is not None and present.as_bytes() == record.as_bytes():
         return built
     if present is None and (path.is_symlink() or path.exists()):
         if not path.is_dir() or any(path.iterdir()):
