@@ -40,6 +40,8 @@ class ImagePush:
         self._progress = progress
         self._connections = connections
         self._mount_from = tuple(dict.fromkeys((*mount_from, *base_repositories(repository, image.manifest))))
+        for source in self._mount_from:
+            repository.own.authorization.also_from(source)  # the first token is to be good for all
 
     def run(self, name: str) -> str:
         """Send what is missing, then the manifest, as the tag or digest ``name``; the manifest's digest."""
@@ -99,12 +101,14 @@ def push_graph(
     connections: int,
 ) -> str:
     """Send a graph: its blobs, the manifests inside, and the root as ``name`` (a tag); the root's digest."""
-    there = repository.find_own(name)
-    if there == graph.root.digest:
-        return there
     sources = list(mount_from)
     for manifest in graph.manifests().values():
         sources += base_repositories(repository, manifest.content)
+    for source in sources:
+        repository.own.authorization.also_from(source)
+    there = repository.find_own(name)
+    if there == graph.root.digest:
+        return there
 
     def opener(digest: str) -> Callable[[], BinaryIO]:
         return lambda: store.open(digest)
@@ -158,8 +162,6 @@ def send_blobs(
         digest, size = blob
         repository.put_blob(digest, size, opener(digest), mount_from=mount_from, sent=progress.advance)
 
-    for source in mount_from:
-        repository.own.authorization.also_from(source)
     abort = repository.transport.close
     for_each(wanted, ask, threads=connections, name="push", abort=abort)
     progress.total += sum(size for _, size in missing)
