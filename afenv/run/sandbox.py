@@ -1,8 +1,8 @@
 """A sandbox: commands run on the files of an image, and what they change is kept apart.
 
 A command sees the image's files and nothing else of the host, as an ordinary user to whom all files
-belong; it has no network but the loopback, its own processes, an empty ``/tmp`` that is thrown away, and
-variables, a host name and a clock that it is told (``SOURCE_DATE_EPOCH``). What it writes goes to a
+belong; it has no network but the loopback, its own processes, a ``/tmp`` that is empty at first and thrown
+away after the last command, and variables and a host name that it is told. What it writes goes to a
 folder on top of the image's files, an overlay, or, where the kernel does not let an ordinary user lay one,
 into a copy of them. The namespaces are bubblewrap's work.
 """
@@ -68,6 +68,8 @@ def sandbox_root(
         overlay = can_overlay(work)
         changed = work / "changed"
         changed.mkdir()
+        (work / "tmp").mkdir()
+        (work / "tmp").chmod(0o1777)
         below = (*lowers, skeleton)
         if not overlay:
             for lower in reversed(below):
@@ -129,14 +131,21 @@ def run_inside(
         *("--uid", str(inside.user), "--gid", str(inside.group), "--cap-drop", "ALL"),
         *("--hostname", HOST_NAME, "--info-fd", str(write)),
         *("--bind", target, "/", "--proc", "/proc", "--dev", "/dev"),
-        *(("--size", str(limits.memory)) if "--size" in options else ()),
-        *("--perms", "1777", "--tmpfs", "/tmp"),  # noqa: S108
+        *("--bind", "tmp", "/tmp"),  # noqa: S108
         *("--chdir", inside.folder, "--clearenv"),
         *(word for item in sorted(inside.variables.items()) for word in ("--setenv", *item)),
         *("--", *command),
     ]
     try:
-        return watch([*prefix, *arguments], root.work, root.changed, limits, output, info=read, passed=write)
+        return watch(
+            [*prefix, *arguments],
+            root.work,
+            (root.changed, root.work / "tmp"),
+            limits,
+            output,
+            info=read,
+            passed=write,
+        )
     finally:
         os.close(read)
 

@@ -65,14 +65,17 @@ class Outcome:
 def watch(
     command: Sequence[str],
     folder: Path,
-    changed: Path,
+    changed: Sequence[Path],
     limits: Limits,
     output: Output,
     *,
     info: int,
     passed: int,
 ) -> Outcome:
-    """Run bubblewrap in ``folder`` and watch it; ``info`` and ``passed`` are the ends of its info pipe."""
+    """Run bubblewrap in ``folder`` and watch it, and the disk that the folders ``changed`` take.
+
+    ``info`` and ``passed`` are the ends of its info pipe.
+    """
     processes = limits.processes + _own_processes() + 64
 
     def confine() -> None:  # runs between fork and exec
@@ -128,14 +131,16 @@ def _own_processes() -> int:
 
 
 class _Watched:
-    def __init__(self, process: subprocess.Popen[bytes], info: int, changed: Path, limits: Limits) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], info: int, changed: Sequence[Path], limits: Limits
+    ) -> None:
         self._process = process
         self._info = info
         self._changed = changed
         self._limits = limits
         self._first = 0  # its first process, as this process sees it
-        self._start = _disk_usage(changed)
-        self._free = shutil.disk_usage(changed).free
+        self._start = self._disk()
+        self._free = shutil.disk_usage(changed[0]).free
         self._last = self._next_walk = 0.0
         assert process.stdout is not None
         self._pipe = process.stdout.fileno()
@@ -163,16 +168,19 @@ class _Watched:
             return f"it had more than {limits.processes} processes", "AFENV_BUILD_PROCESSES"
         if memory > limits.memory:
             return f"it used more than {human_size(limits.memory)} of memory", "AFENV_BUILD_MEMORY"
-        free = shutil.disk_usage(self._changed).free
+        free = shutil.disk_usage(self._changed[0]).free
         if passed > self._next_walk or self._free - free > limits.disk or free < _RESERVE:
             before = time.monotonic()
-            used = _disk_usage(self._changed) - self._start
+            used = self._disk() - self._start
             self._next_walk = passed + max(0.5, 20 * (time.monotonic() - before))
             if used > limits.disk:
                 return f"it wrote more than {human_size(limits.disk)}", "AFENV_BUILD_DISK"
             if free < _RESERVE and used > _RESERVE:
                 return "it filled the disk", "AFENV_CACHE_DIR"
         return "", ""
+
+    def _disk(self) -> int:
+        return sum(map(_disk_usage, self._changed))
 
     def _processes(self) -> tuple[int, int]:
         """How many threads there are, and how many bytes of memory are theirs alone."""
