@@ -101,7 +101,8 @@ def _plan(
 def needs_account(environment: LockedEnvironment) -> bool:
     """Whether a base image lacks an account for our user; from the lock alone."""
     base = environment.base
-    return base is not None and base.user is None and base.home is None
+    ours = environment.builder is None  # an image that another tool made has its own accounts
+    return ours and base is not None and base.user is None and base.home is None
 
 
 def layer_source(layer: PlannedLayer) -> str:

@@ -120,10 +120,13 @@ def labels(lock: Lock, environment_name: str, created: int) -> dict[str, str]:
         "revision": next((code.commit for code in lock.code if code.commit), None),
         "source": next((code.git for code in lock.code if code.git), None),
     }
-    if environment.base is not None:
+    if environment.base is not None and environment.builder is None:
         base = environment.base
         oci |= {"base.name": base.reference, "base.digest": base.index or base.digest}
     found = {media.OCI_PREFIX + key: str(value) for key, value in oci.items() if value}
+    if environment.builder is not None:
+        builder = environment.builder
+        found |= {media.BUILDER: f"{builder.name} {builder.version}", media.REPRODUCIBLE: "false"}
     return found | {
         media.ANALYSIS: lock.name,
         media.ENVIRONMENT: environment_name,
@@ -179,12 +182,13 @@ def _config_on_base(
     if not command and not entrypoint and base.shell:
         command = [base.shell]
     folder = settings.get("WorkingDir") or "/"
-    if folder == "/" and base.user is None:
+    whole = environment.builder is not None  # the image is not ours: it runs as the user it says
+    if folder == "/" and base.user is None and not whole:
         folder = base.home or HOME
     config: dict[str, Any] = base_config.taken_over(below) | {
-        "User": base.user or USER,
+        "User": str(settings.get("User") or "") if whole else base.user or USER,
         "Env": [f"{name}={value}" for name, value in sorted(variables.items())],
-        "WorkingDir": environment.workdir or (lock.code[0].into if lock.code else folder),
+        "WorkingDir": environment.workdir or (lock.code[0].into if lock.code and not whole else folder),
     }
     if entrypoint:
         config["Entrypoint"] = entrypoint

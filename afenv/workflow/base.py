@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from afenv.documents.lock import LockedBase
+from afenv.documents.lock import LockedBase, LockedBuilder
 from afenv.errors import AfenvError
 from afenv.workflow.project import Project
 
@@ -38,13 +38,18 @@ def bring_base(project: Project, base: LockedBase, platform: str) -> StoredBase:
     return open_base(base, project.store)
 
 
-def ensure_base(project: Project, base: LockedBase, platform: str) -> None:
+def ensure_base(
+    project: Project, base: LockedBase, platform: str, *, made_by: LockedBuilder | None = None
+) -> None:
     """Pull the blobs of a base that a lock has, by digest, if the store lacks any.
 
-    E203 if they are needed and connections are not allowed; E103 if the registry does not have the image
+    What another tool has made (``made_by``) is in no registry: E417 if the store lacks it. E203 if they are needed and connections are not allowed; E103 if the registry does not have the image
     any more; E301 if it has another content; and the other errors of registries.
     """
     if not _is_here(project, base):
+        if made_by is not None:
+            message = f"{made_by.name} made this image on another machine, or for a cache that is gone"
+            raise AfenvError("E417", message, place=base.reference)
         _pull(project, base, platform)
         if not _is_here(project, base):
             raise AfenvError(

@@ -132,15 +132,16 @@ def _leave_receipt(
     from afenv.workflow.receipt import save_receipt
 
     code = {}
-    for source in manifest.code:
-        if source.git is None:
-            from afenv.resolve.code import ignored_folders
+    folders = [source.folder or "." for source in manifest.code if source.git is None]
+    folders += [one.builder.folder for one in manifest.environments.values() if one.builder is not None]
+    for folder in folders:
+        from afenv.resolve.code import ignored_folders
 
-            place = project.folder / (source.folder or ".")
-            ignored = ignored_folders(place, project.store)
-            if ignored is None:
-                return
-            code[place] = ignored
+        place = project.folder / folder
+        ignored = ignored_folders(place, project.store)
+        if ignored is None:
+            return
+        code[place] = ignored
     documents = [project.manifest_path, project.lock_path]
     for name in manifest.environments:
         documents += request_files(manifest, name, project.folder)
@@ -189,7 +190,8 @@ def _build(
         if base is not None:
             from afenv.workflow.base import ensure_base
 
-            ensure_base(project, base, lock.environments[name].platform)
+            locked = lock.environments[name]
+            ensure_base(project, base, locked.platform, made_by=locked.builder)
         layers = None if check_reproducible else _known_layers(project, name, lock_digest, created)
         if layers is None:
             layers, lock = _layers(project, lock, name, created, locked, check_reproducible)

@@ -7,7 +7,7 @@ lock has are preferred.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,7 +21,7 @@ from afenv.documents.lock import (
     LockedWheel,
 )
 from afenv.documents.lockfile import read_lock, request_digest, write_lock
-from afenv.documents.manifest import AnalysisManifest, Environment
+from afenv.documents.manifest import AnalysisManifest, CodeSource, Environment
 from afenv.errors import AfenvError, Problem
 from afenv.record import record, replace
 from afenv.workflow.project import Project
@@ -81,15 +81,24 @@ def existing_lock(project: Project) -> Lock | None:
 
 
 def misfits(
-    project: Project, manifest: AnalysisManifest, lock: Lock, code: Sequence[LockedCode]
+    project: Project,
+    manifest: AnalysisManifest,
+    lock: Lock,
+    code: Sequence[LockedCode],
+    builders: Mapping[str, LockedCode],
 ) -> list[str]:
-    """What of the manifest the lock does not fit: one phrase each; empty if it fits."""
+    """What of the manifest the lock does not fit: one phrase each; empty if it fits.
+
+    ``builders`` has the files that builders read, by environment.
+    """
     found = []
     for name in sorted(manifest.environments):
         if name not in lock.environments:
             found.append(f"environment {name} is not locked")
         elif lock.environments[name].request != request_digest(manifest, name, project.folder):
             found.append(f"environment {name} has changed in the manifest")
+        elif name in builders and not is_built_from(lock.environments[name], builders[name]):
+            found.append(f"the files that environment {name} is built from have changed")
     found.extend(
         f"environment {name} is locked and not in the manifest"
         for name in sorted(lock.environments)
@@ -102,12 +111,31 @@ def misfits(
     return found
 
 
+def builder_folders(
+    project: Project, manifest: AnalysisManifest, how: Locking
+) -> dict[str, LockedCode]:
+    """The files that builders read, by environment; environments without a builder have none."""
+    found = {}
+    for name, environment in manifest.environments.items():
+        if environment.builder is not None:
+            source = CodeSource(folder=environment.builder.folder, into="/")
+            (found[name],) = _resolve_sources(project, (source,), {}, how)
+    return found
+
+
+def is_built_from(locked: LockedEnvironment, files: LockedCode) -> bool:
+    """Whether the locked image was made from these files."""
+    return locked.builder is not None and locked.builder.tree == files.tree
+
+
 def check_lock(project: Project, *, allow_dirty: bool = False, live: bool = False) -> Lock:
     """The lock, if it fits the manifest and the code; E020 if there is none, E021 if it does not fit."""
     manifest = load(project)
     lock = read_lock(project.lock_path)
-    code = _resolve_code(project, manifest, lock, Locking(allow_dirty=allow_dirty, live=live))
-    wrong = misfits(project, manifest, lock, code)
+    how = Locking(allow_dirty=allow_dirty, live=live)
+    code = _resolve_code(project, manifest, lock, how)
+    builders = builder_folders(project, manifest, how)
+    wrong = misfits(project, manifest, lock, code, builders)
     if wrong:
         place = str(project.lock_path)
         raise AfenvError.many([Problem("E021", message, place=place) for message in wrong])
@@ -123,8 +151,11 @@ def lock_project(project: Project, how: Locking | None = None) -> tuple[Lock, bo
     check_supported(manifest, sorted(manifest.environments), project.manifest_path)
     old = existing_lock(project)
     code = _resolve_code(project, manifest, old, how)
+    builders = builder_folders(project, manifest, how)
     environments = {
-        name: _environment(project, manifest, name, old.environments.get(name) if old else None, how)
+        name: _environment(
+            project, manifest, name, old.environments.get(name) if old else None, how, builders.get(name)
+        )
         for name in sorted(manifest.environments)
     }
     if how.update:
@@ -165,11 +196,17 @@ def _described(manifest: AnalysisManifest) -> tuple[str, str, dict[str, Any]]:
 def _resolve_code(
     project: Project, manifest: AnalysisManifest, old: Lock | None, how: Locking
 ) -> tuple[LockedCode, ...]:
-    if not manifest.code:
+    locked = {code.into: code for code in old.code} if old else {}
+    return _resolve_sources(project, manifest.code, locked, how)
+
+
+def _resolve_sources(
+    project: Project, sources: Sequence[CodeSource], locked: Mapping[str, LockedCode], how: Locking
+) -> tuple[LockedCode, ...]:
+    if not sources:
         return ()
     from afenv.resolve.code import resolve_code_cached
 
-    locked = {code.into: code for code in old.code} if old else {}
     return tuple(
         resolve_code_cached(
             source,
@@ -181,14 +218,21 @@ def _resolve_code(
             locked=locked.get(source.into),
             update=how.upgrade,
         )
-        for source in manifest.code
+        for source in sources
     )
 
 
 def _environment(
-    project: Project, manifest: AnalysisManifest, name: str, old: LockedEnvironment | None, how: Locking
+    project: Project,
+    manifest: AnalysisManifest,
+    name: str,
+    old: LockedEnvironment | None,
+    how: Locking,
+    files: LockedCode | None,
 ) -> LockedEnvironment:
     request = request_digest(manifest, name, project.folder)
+    if files is not None:
+        return _built_environment(project, manifest, name, old, how, request, files)
     if old is not None and old.request == request and not how.anew:
         return old
     if old is not None and not how.anew and _packages_fit(project, manifest, name, old):
@@ -230,6 +274,36 @@ def with_commands(locked: LockedEnvironment, wanted: Environment, request: str) 
         linked=locked.linked if asked else None,
         build=wanted.build,
         built=locked.built if wanted.build else None,
+    )
+
+
+def _built_environment(
+    project: Project,
+    manifest: AnalysisManifest,
+    name: str,
+    old: LockedEnvironment | None,
+    how: Locking,
+    request: str,
+    files: LockedCode,
+) -> LockedEnvironment:
+    """An environment that another tool makes, again only if what it reads has changed or all is upgraded."""
+    from afenv.workflow.lock_builder import build_part
+
+    environment = manifest.environments[name]
+    if old is not None and old.request == request and is_built_from(old, files) and not how.upgrade:
+        return old
+    part, builder = build_part(project, name, environment, files)
+    return LockedEnvironment(
+        request=request,
+        platform=environment.platform,
+        as_of=format_time(datetime.now(UTC).replace(microsecond=0)),
+        base=part.base,
+        builder=builder,
+        bytecode=environment.bytecode,
+        variables=environment.variables,
+        entrypoint=environment.entrypoint,
+        workdir=environment.workdir,
+        extra=old.extra if old else {},
     )
 
 

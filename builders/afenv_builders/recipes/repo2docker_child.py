@@ -1,0 +1,31 @@
+"""The process in which repo2docker works: ``python -m afenv_builders.recipes.repo2docker_child TASK``."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+
+def main(text: str) -> int:
+    """Build one repository; ``text`` is the task in JSON. What repo2docker says goes to the output."""
+    from repo2docker.app import Repo2Docker  # type: ignore[import-not-found,unused-ignore]
+
+    task = json.loads(text)
+    app = Repo2Docker()
+    app.repo = task["folder"]
+    app.output_image_spec = task["image"]
+    app.user_name, app.user_id = task["user"], task["uid"]
+    app.platform = task["platform"]
+    app.labels = {}
+    app.run = True  # has the image loaded into the engine; nothing is started
+    base = os.environ.get("AFENV_REPO2DOCKER_BASE")
+    if base:
+        app.base_image = base
+    app.initialize()
+    app.build()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
