@@ -111,9 +111,7 @@ def misfits(
     return found
 
 
-def builder_folders(
-    project: Project, manifest: AnalysisManifest, how: Locking
-) -> dict[str, LockedCode]:
+def builder_folders(project: Project, manifest: AnalysisManifest, how: Locking) -> dict[str, LockedCode]:
     """The files that builders read, by environment; environments without a builder have none."""
     found = {}
     for name, environment in manifest.environments.items():
