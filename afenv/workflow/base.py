@@ -43,8 +43,9 @@ def ensure_base(
 ) -> None:
     """Pull the blobs of a base that a lock has, by digest, if the store lacks any.
 
-    What another tool has made (``made_by``) is in no registry: E417 if the store lacks it. E203 if they are needed and connections are not allowed; E103 if the registry does not have the image
-    any more; E301 if it has another content; and the other errors of registries.
+    What another tool has made (``made_by``) is in no registry: E417 if the store lacks it. E203 if blobs are
+    needed and connections are not allowed; E103 if the registry does not have the image any more; E301 if it
+    has another content; and the other errors of registries.
     """
     if not _is_here(project, base):
         if made_by is not None:

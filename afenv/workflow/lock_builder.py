@@ -42,7 +42,7 @@ def build_part(
                 def say(line: str) -> None:
                     print(line, file=output, flush=True)
                     if not project.quiet:
-                        print(f"  {line}", file=sys.stderr, flush=True)
+                        sys.stderr.write(f"  {line}\n")
 
                 version = tool.build(context, options, archive, say)
         except AfenvError as error:

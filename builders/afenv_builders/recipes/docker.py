@@ -17,7 +17,7 @@ CHUNK = 1 << 20
 def engine() -> Any:
     """A client of the engine that ``DOCKER_HOST`` names, else of the one at the usual socket; E415."""
     try:
-        import docker  # type: ignore[import-untyped]
+        import docker
     except ImportError:
         raise AfenvError("E415", "the Python package docker is not installed") from None
     try:

@@ -9,7 +9,7 @@ import sys
 
 def main(text: str) -> int:
     """Build one repository; ``text`` is the task in JSON. What repo2docker says goes to the output."""
-    from repo2docker.app import Repo2Docker  # type: ignore[import-not-found,unused-ignore]
+    from repo2docker.app import Repo2Docker
 
     task = json.loads(text)
     app = Repo2Docker()
