@@ -53,11 +53,15 @@ class Packing:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tool:
-    """A program that packs: its name, its path, and what it says of its version."""
+    """A program that packs: its name, its path, and what it says of its version.
+
+    ``before`` stands before it on the command line.
+    """
 
     name: str
     path: str
     version: str = ""
+    before: tuple[str, ...] = ()
 
     def command(self, packing: Packing, output: Path, offset: int) -> list[str]:
         """The command line that packs standard input into ``output``, ``offset`` bytes from its start."""
@@ -68,7 +72,7 @@ class Tool:
                 *("--defaults", f"uid=0,gid=0,mode=0755,mtime={packing.time}", str(output)),
             ]
         return [
-            *(self.path, "-", str(output), "-tar", "-comp", packing.compressor),
+            *(*self.before, self.path, "-", str(output), "-tar", "-comp", packing.compressor),
             *("-Xcompression-level", str(packing.level), "-root-mode", "755"),
             *("-processors", str(packing.threads), "-mem", f"{MEMORY}M", "-exit-on-error"),
             *("-quiet", "-no-progress", "-noappend", "-no-recovery"),
@@ -77,21 +81,26 @@ class Tool:
         ]
 
 
+# mksquashfs gives the root folder of a tar to whoever calls it, and has no option that changes only that
+AS_ROOT = ("unshare", "--map-root-user", "--")
+
+
 def find_tool(compressor: str) -> Tool | None:
     """The first of mksquashfs and tar2sqfs that packs a tar with that compressor on this host."""
     for name in ("mksquashfs", "tar2sqfs"):
         path = shutil.which(name) or next(
             (str(one) for one in (Path("/usr/sbin") / name, Path("/sbin") / name) if one.exists()), None
         )
-        if path and (version := _works(name, path, compressor)):
-            return Tool(name=name, path=path, version=version)
+        for before in ((), AS_ROOT) if shutil.which(AS_ROOT[0]) else ((),):
+            if path and (version := _works(name, path, compressor, before)):
+                return Tool(name=name, path=path, version=version, before=before)
     return None
 
 
 @cache
-def _works(name: str, path: str, compressor: str) -> str:
+def _works(name: str, path: str, compressor: str, before: tuple[str, ...]) -> str:
     """What the tool says of its version if it packs as it should, else an empty text."""
-    tool = Tool(name=name, path=path)
+    tool = Tool(name=name, path=path, before=before)
     content = b"content\n"
     members = (
         header(b"folder/file", 0o640, 1, FILE, len(content)) + content + padding(len(content)),
