@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from afenv.errors import AfenvError
+from afenv.oci import media
 from afenv.oci.forms import Form, Tree, open_tree
 from afenv.oci.model import Image
 from afenv.oci.packages import Package, find_packages, holds_packages
@@ -46,6 +47,7 @@ class Inspection:
             "reference": image.reference if image else "",
             "created": config.get("created"),
             "platform": {key: config[key] for key in ("architecture", "os", "variant") if config.get(key)},
+            "base": self._base(),
             "size": self.size,
             "files": self.files,
             "installed_size": self.installed,
@@ -69,6 +71,12 @@ class Inspection:
             "packed": self._packed(),
             "sif": self._sif(),
         }
+
+    def _base(self) -> dict[str, str] | None:
+        """The image that this one stands on, by the annotations of OCI that afenv has among its labels."""
+        labels = (self.config.get("config") or {}).get("Labels") or {}
+        found = {key: str(labels.get(f"{media.OCI_PREFIX}base.{key}", "")) for key in ("name", "digest")}
+        return found if all(found.values()) else None
 
     def _packed(self) -> dict[str, Any] | None:
         """How the file system was packed; None for OCI images."""
@@ -103,6 +111,7 @@ class Inspection:
             ("manifest", value["manifest_digest"] or ""),
             ("created", value["created"] or ""),
             ("platform", platform),
+            ("base", "@".join(value["base"].values()) if value["base"] else ""),
             ("size", f"{human_size(self.size)}, {human_size(self.installed)} as {self.files} files"),
             ("signed by", self._signed()),
             ("user", value["user"] or "root"),
