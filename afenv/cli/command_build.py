@@ -10,6 +10,7 @@ from afenv.workflow.receipt import known_result
 
 if TYPE_CHECKING:
     from afenv.attest.sign import Signer
+    from afenv.workflow.remote_cache import CacheOptions
 
 
 def run(options: Namespace) -> int:
@@ -32,6 +33,7 @@ def run(options: Namespace) -> int:
             push=options.push,
             attach=not options.no_attach,
             signer=_signer(options),
+            cache=_cache(options),
             builder_options=_builder_options(options.option),
             check_reproducible=options.check_reproducible,
         )
@@ -67,10 +69,26 @@ def _signer(options: Namespace) -> Signer | None:
     return file_signer(options.folder_of_analysis / options.sign)
 
 
+def _cache(options: Namespace) -> CacheOptions | None:
+    if not options.cache_from and not options.cache_to:
+        return None
+    from afenv.errors import AfenvError
+    from afenv.workflow.remote_cache import CacheOptions
+
+    if options.offline:
+        raise AfenvError("E030", "a remote cache needs a connection: it does not go with --offline")
+    return CacheOptions(
+        source=options.cache_from,
+        destination=options.cache_to,
+        key=options.cache_key,
+        trust=tuple(options.cache_trust),
+    )
+
+
 def _known(options: Namespace) -> list[dict[str, object]] | None:
     """What the last build gave, if it was the plain one and nothing has changed since."""
     if options.output or options.target != "oci" or options.check or options.push or options.sign:
         return None
-    if options.check_reproducible:
+    if options.check_reproducible or options.cache_from or options.cache_to:
         return None
     return known_result(options.folder_of_analysis, options.environment, options.allow_dirty)

@@ -25,7 +25,8 @@ def say(text: str, *, quiet: bool = False) -> None:
 def show_built(built: Mapping[str, Any], *, quiet: bool) -> None:
     """What was built, for people: the identity on standard output, the rest beside it."""
     size = human_size(sum(layer["size"] for layer in built["layers"]))
-    say(f"{built['environment']}: {len(built['layers'])} layers, {size}, in {built['path']}", quiet=quiet)
+    place = f", in {built['path']}" if built["path"] else ""
+    say(f"{built['environment']}: {len(built['layers'])} layers, {size}{place}", quiet=quiet)
     if "pushed" in built:
         say(f"  pushed as {built['pushed']}", quiet=quiet)
     print(built["image_id"])

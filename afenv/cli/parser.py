@@ -103,6 +103,20 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
     )
     sub.add_argument("--push", metavar="REF", help="push the image to REF as well")
     _attaching(sub)
+    group = sub.add_argument_group("remote build cache")
+    group.add_argument("--cache-from", metavar="REPO", help="take layers from REPO (HOST[:PORT]/NAME)")
+    group.add_argument("--cache-to", metavar="REPO", help="leave layers in REPO for other machines")
+    group.add_argument(
+        "--cache-key", type=Path, metavar="FILE", help="sign what is left with this private key; trust it"
+    )
+    group.add_argument(
+        "--cache-trust",
+        type=Path,
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="a public key whose layers are taken (may be repeated)",
+    )
     sub.add_argument("--check", action="store_true", help="check every digest of the image that was written")
     sub.add_argument(
         "--check-reproducible", action="store_true", help="run build commands twice, and name what differs"

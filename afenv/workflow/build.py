@@ -6,6 +6,8 @@ lock, looks at the state of each blob, and is done.
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from afenv.layers.base_tree import OpenBase
     from afenv.oci.attached import Attachment
     from afenv.oci.model import Descriptor, Image
-    from afenv.store.content import ContentStore
+    from afenv.workflow.remote_cache import CacheOptions, RemoteCache
 
 
 @record
@@ -43,7 +45,7 @@ class Built:
     image: Image
     lock_digest: str
     assembly_version: int
-    path: str
+    path: str | None  # None where the image went from a cache to a registry and was not written here
     pushed: str | None = None
     file: Descriptor | None = None
 
@@ -77,6 +79,7 @@ def build_project(
     push: str | None = None,
     attach: bool = True,
     signer: Signer | None = None,
+    cache: CacheOptions | None = None,
     live: bool = False,
     builder_options: Mapping[str, str] | None = None,
     check_reproducible: bool = False,
@@ -85,7 +88,8 @@ def build_project(
 
     With ``locked`` a lock that does not fit is an error (E020, E021); else it is refreshed first. With
     ``check`` every digest of what was written is checked; with ``push`` the image goes to that
-    reference as well, with what belongs to it unless ``attach`` is False, and signed by ``signer``. ``live``
+    reference as well, with what belongs to it unless ``attach`` is False, and signed by ``signer``; ``cache``
+    names a remote build cache. ``live``
     builds what was last committed, whatever has changed since. With ``check_reproducible`` what is run in
     the sandbox is run once more; E406 names what differs.
     """
@@ -111,12 +115,13 @@ def build_project(
             push=push,
             attach=attach,
             signer=signer,
+            cache=cache,
             builder_options=builder_options or {},
             locked=locked,
             check_reproducible=check_reproducible,
         )
         built.append(one)
-    if target == "oci" and output is None and not live:
+    if target == "oci" and output is None and not live and all(one.path for one in built):
         _leave_receipt(project, manifest, environment, allow_dirty, built)
     return built
 
@@ -151,7 +156,7 @@ def _leave_receipt(
         allow_dirty,
         documents=documents,
         code=code,
-        layouts=[Path(one.path) for one in built],
+        layouts=[Path(one.path) for one in built if one.path],
         built=[one.as_json() for one in built],
     )
 
@@ -179,22 +184,29 @@ def _build(
     push: str | None,
     attach: bool,
     signer: Signer | None,
+    cache: CacheOptions | None,
     builder_options: Mapping[str, str],
     locked: bool,
     check_reproducible: bool,
 ) -> tuple[Built, Lock]:
     lock_digest = sha256_file(project.lock_path)
     created = image_time(project, lock)
-    with project.store.in_use():
-        base = lock.environments[name].base
-        if base is not None:
+    environment = lock.environments[name]
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(project.store.in_use())
+        remote = None
+        if cache is not None:
+            from afenv.workflow.remote_cache import open_cache
+
+            remote = stack.enter_context(open_cache(cache, project.folder, project.store))
+        if environment.base is not None and not (remote and remote.has_base(environment.base)):
             from afenv.workflow.base import ensure_base
 
-            locked = lock.environments[name]
-            ensure_base(project, base, locked.platform, made_by=locked.builder)
-        layers = None if check_reproducible else _known_layers(project, name, lock_digest, created)
+            ensure_base(project, environment.base, environment.platform, made_by=environment.builder)
+        anew = check_reproducible or (cache is not None and cache.destination is not None)
+        layers = None if anew else _known_layers(project, name, lock_digest, created)
         if layers is None:
-            layers, lock = _layers(project, lock, name, created, locked, check_reproducible)
+            layers, lock = _layers(project, lock, name, created, locked, check_reproducible, remote)
             lock_digest = sha256_file(project.lock_path)
             _remember_layers(project, name, lock_digest, created, layers)
         image = assemble(lock, name, layers, created, project.store)
@@ -202,14 +214,29 @@ def _build(
         if target == "oci" or (push and attach):
             from afenv.workflow.attest import attachments_of
 
-            attachments = attachments_of(project, lock, name, image)
-        path, file = _write(project, image, name, output, target, attachments, builder_options)
+            stated = remote.licenses if remote else None
+            attachments = attachments_of(project, lock, name, image, licenses=stated)
+        path: str | None = None
+        file: Descriptor | None = None
+        only_pushed = bool(push) and target == "oci" and output is None and not check
+        if remote is None or remote.complete(image, bring=not only_pushed):
+            path, file = _write(project, image, name, output, target, attachments, builder_options)
         if push:
             from afenv.workflow.push import publish
 
-            sent = attachments if attach else ()
-            publish(image, project.store, push, sent, quiet=project.quiet, signer=signer)
-    if check:
+            publish(
+                image,
+                remote or project.store,
+                push,
+                attachments if attach else (),
+                quiet=project.quiet,
+                signer=signer,
+                mount_from=remote.mountable(push) if remote else None,
+            )
+        if remote is not None:
+            remote.publish(environment, push)
+            _tell(project, remote)
+    if check and path is not None:
         _check(image, path, target)
     built = Built(
         environment=name,
@@ -244,8 +271,20 @@ def _remember_layers(
     project.store.save_key("image", _image_key(name, lock_digest, created), value)
 
 
+def _tell(project: Project, remote: RemoteCache) -> None:
+    for message in remote.conclusions():
+        if not project.quiet:
+            sys.stderr.write(f"warning: {message}\n")
+
+
 def _layers(
-    project: Project, lock: Lock, name: str, created: int, locked: bool, check_reproducible: bool
+    project: Project,
+    lock: Lock,
+    name: str,
+    created: int,
+    locked: bool,
+    check_reproducible: bool,
+    remote: RemoteCache | None,
 ) -> tuple[list[Layer], Lock]:
     """The layers, and the lock with the results of what was run in the sandbox."""
     store = project.store
@@ -262,7 +301,8 @@ def _layers(
             folder=project.folder,
             mtime=created,
             quiet=project.quiet,
-            base=_opener(lock.environments[name], store),
+            base=_opener(project, lock.environments[name]),
+            elsewhere=remote,
         )
     )
     if not (lock.environments[name].build or lock.environments[name].post_link):
@@ -271,6 +311,8 @@ def _layers(
     from afenv.workflow.build_commands import sandbox_layers
 
     store.sync()
+    if remote is not None:
+        remote.fetch([layer.digest for layer in layers])  # commands run on the files of all of them
     layers, lock, ran = sandbox_layers(project, lock, name, layers, created, keep=locked)
     if check_reproducible:
         check_runs(project, name, ran)
@@ -281,15 +323,17 @@ def _layers(
     return layers, lock
 
 
-def _opener(environment: LockedEnvironment, store: ContentStore) -> Callable[[], OpenBase] | None:
+def _opener(project: Project, environment: LockedEnvironment) -> Callable[[], OpenBase] | None:
     base = environment.base
     if base is None:
         return None
 
     def opened() -> OpenBase:
         from afenv.oci.base import open_base
+        from afenv.workflow.base import ensure_base
 
-        return open_base(base, store)
+        ensure_base(project, base, environment.platform, made_by=environment.builder)
+        return open_base(base, project.store)
 
     return opened
 
