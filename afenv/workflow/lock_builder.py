@@ -38,8 +38,11 @@ def build_part(
         options = {"file": section.file, "platform": environment.platform}
         try:
             with log.open("w", encoding="utf-8") as output:
+                last = ""
 
                 def say(line: str) -> None:
+                    nonlocal last
+                    last = line
                     print(line, file=output, flush=True)
                     if not project.quiet:
                         sys.stderr.write(f"  {line}\n")
@@ -48,7 +51,9 @@ def build_part(
         except AfenvError as error:
             if error.code != "E416":
                 raise
-            message = f"{error.problems[0].message}; its output is in {log}"
+            words = error.problems[0].message
+            words += f" ({last.strip()})" if last.strip() not in words else ""
+            message = f"{words}; its output is in {log}"
             raise AfenvError("E416", message, place=place) from None
         image = import_image(archive, project.store)
     base, _ = base_of_image(image, project.store, reference=place, platform=environment.platform)

@@ -31,6 +31,8 @@ class Repo2dockerRecipes:
             version = importlib.metadata.version("jupyter-repo2docker")
         except importlib.metadata.PackageNotFoundError:
             raise AfenvError("E415", "the Python package jupyter-repo2docker is not installed") from None
+        if run_command(["docker", "buildx", "version"], {}, lambda line: None) != 0:
+            raise AfenvError("E415", "repo2docker needs the command docker with its plugin buildx")
         client = engine()
         name = f"afenv-repo2docker-{uuid.uuid4().hex[:12]}"
         task = {"folder": str(folder), "image": name, "user": USER, "uid": UID} | {

@@ -23,7 +23,12 @@ def main(text: str) -> int:
     if base:
         app.base_image = base
     app.initialize()
-    app.build()
+    try:
+        app.build()
+    except Exception as error:  # noqa: BLE001  what a build pack raises is not known
+        sys.stdout.flush()
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
+        return 1
     return 0
 
 
