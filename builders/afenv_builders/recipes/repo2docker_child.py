@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 
 
@@ -25,6 +26,8 @@ def main(text: str) -> int:
     app.initialize()
     try:
         app.build()
+    except subprocess.CalledProcessError:
+        return 1  # the engine has said why
     except Exception as error:  # noqa: BLE001  what a build pack raises is not known
         sys.stdout.flush()
         print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
