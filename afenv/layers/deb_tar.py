@@ -142,21 +142,21 @@ class _Buffer:
     def take(self, size: int) -> bytes:
         """Exactly ``size`` bytes; E303 at a premature end."""
         end = self.position + size
-        if end > len(self.data):
-            parts = [self.data[self.position :]]
-            have = len(parts[0])
-            while have < size:
-                try:
-                    part = self._next()
-                except StopIteration:
-                    _bad(self.place, "the tar archive ends in the middle")
-                parts.append(part)
-                have += len(part)
-            self.data = b"".join(parts)
-            self.position, end = 0, size
-        piece = self.data[self.position : end]
-        self.position = end
-        return piece
+        if end <= len(self.data):
+            piece = self.data[self.position : end]
+            self.position = end
+            return piece
+        parts = [self.data[self.position :]]
+        left = size - len(parts[0])
+        while left:
+            try:
+                self.data = self._next()
+            except StopIteration:
+                _bad(self.place, "the tar archive ends in the middle")
+            self.position = min(left, len(self.data))
+            parts.append(self.data[: self.position])
+            left -= self.position
+        return b"".join(parts)
 
     def some(self, most: int) -> bytes:
         """Between 1 and ``most`` bytes; E303 at a premature end."""
@@ -180,8 +180,14 @@ class _Buffer:
 
     def skip(self) -> None:
         """Go to the next header."""
-        while self.unread:
-            self.unread -= len(self.some(self.unread))
+        self.position += self.unread
+        self.unread = 0
+        while self.position > len(self.data):
+            self.position -= len(self.data)
+            try:
+                self.data = self._next()
+            except StopIteration:
+                _bad(self.place, "the tar archive ends in the middle")
 
     def drain(self) -> None:
         """Read to the end of the source, so that its own checks are made."""
@@ -277,8 +283,8 @@ def read_tar(chunks: Iterable[bytes], place: str) -> Iterator[TarMember]:
         if kind == "file":
             padded = size + -size % BLOCK
             if size <= WHOLE:
-                data = buffer.take(padded)
-                body: Iterable[bytes] = (data if padded == size else data[:size],) if size else ()
+                body: Iterable[bytes] = (buffer.take(size),) if size else ()
+                buffer.unread = padded - size
             else:
                 buffer.unread = padded
                 body = buffer.body(size)

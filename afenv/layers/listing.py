@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 
 from afenv.store.content import ContentStore
 
+_line = json.JSONEncoder(separators=(",", ":")).encode
 Kind = Literal["f", "d", "l", "h"]  # file, directory, symbolic link, hard link
 
 
@@ -32,7 +33,7 @@ class ListingEntry(NamedTuple):
 def encode(entries: Iterable[ListingEntry]) -> bytes:
     """The lines of a listing, before compression."""
     lines = [
-        json.dumps(
+        _line(
             [
                 entry.path,
                 entry.kind,
@@ -41,8 +42,7 @@ def encode(entries: Iterable[ListingEntry]) -> bytes:
                 "" if entry.crc32 is None else f"{entry.crc32:08x}",
                 entry.target,
                 entry.package,
-            ],
-            separators=(",", ":"),
+            ]
         )
         for entry in sorted(entries, key=lambda entry: entry.path)
     ]

@@ -262,7 +262,8 @@ class LayerWriter:
 
     def _member(self, data: bytearray | memoryview) -> None:
         self._hash.update(data)
-        self._write(gzip_members.member(data))
+        stream, crc32 = gzip_members.deflate(data), crc32_of(data)
+        self._write(gzip_members.HEADER, stream, gzip_members.trailer(crc32, len(data)))
 
     def _write(self, *parts: bytes | memoryview) -> None:
         output = self._output
