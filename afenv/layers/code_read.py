@@ -139,6 +139,8 @@ def _read(
             name = bytes(entry.raw_name)
             path = folder + name
             inside = prefix + path[len(at) :]
+            if b"/" in name:
+                raise AfenvError("E111", f"{show(inside)!r}: a name with a slash", place=origin.place)
             if how.exempt and not depth and folder == at and name in EXEMPT:
                 continue
             mode = int(entry.filemode)
