@@ -13,6 +13,7 @@ from pathlib import Path
 
 from afenv.errors import AfenvError
 
+LIBRARIES = "/run/nvidia/lib"  # in the container
 _NAMES = r"lib(?:cuda|nvidia-[\w-]+|nvcuvid|nvoptix|cudadebugger)\.so\S*"
 _LIBRARY = re.compile(rf"\s+{_NAMES} \(.*x86-64.*\) => (\S+)")
 _PROGRAMS = ("nvidia-smi", "nvidia-debugdump", "nvidia-cuda-mps-control", "nvidia-cuda-mps-server")
@@ -42,8 +43,12 @@ def wants_gpu(
     return False
 
 
-def driver_files(root: Path = Path("/"), listing: str | None = None) -> list[str]:
-    """Devices, programs and libraries of the driver; ``listing`` is what ``ldconfig -p`` prints."""
+def driver_files(root: Path = Path("/"), listing: str | None = None) -> dict[str, str]:
+    """Devices, programs and libraries of the driver, with their places in the container.
+
+    Libraries go into :data:`LIBRARIES`, since the image may look for its own elsewhere than the host does.
+    ``listing`` is what ``ldconfig -p`` prints.
+    """
     if listing is None:
         try:
             listing = subprocess.run(
@@ -59,4 +64,5 @@ def driver_files(root: Path = Path("/"), listing: str | None = None) -> list[str
     devices += [f"/dev/{name}" for name in ("dxg", "dri") if (root / "dev" / name).exists()]
     programs = [f"/usr/bin/{name}" for name in _PROGRAMS if (root / "usr/bin" / name).exists()]
     libraries = sorted({match[1] for match in _LIBRARY.finditer(listing)})
-    return [*devices, *programs, *libraries]
+    places = {path: path for path in (*devices, *programs)}
+    return places | {path: f"{LIBRARIES}/{path.rpartition('/')[2]}" for path in libraries}

@@ -126,12 +126,18 @@ def options(runtime: UserNamespace, config: Mapping[str, Any], request: RunReque
     if request.gpu:
         from afenv.run.gpu import driver_files
 
-        for path in driver_files():
-            found += ["--dev-bind" if path.startswith("/dev/") else "--ro-bind", path, path]
+        for path, target in driver_files().items():
+            found += ["--dev-bind" if path.startswith("/dev/") else "--ro-bind", path, target]
     for mount in request.all_mounts():
         found += ["--ro-bind" if mount.read_only else "--bind", str(mount.source), mount.target]
     found += ["--chdir", str(request.workdir), "--clearenv"]
-    for name, value in sorted(all_variables(config, request).items()):
+    variables = all_variables(config, request)
+    if request.gpu:
+        from afenv.run.gpu import LIBRARIES
+
+        before = variables.get("LD_LIBRARY_PATH")
+        variables["LD_LIBRARY_PATH"] = f"{before}:{LIBRARIES}" if before else LIBRARIES
+    for name, value in sorted(variables.items()):
         found += ["--setenv", name, value]
     return tuple(found)
 

@@ -1,4 +1,4 @@
-"""Submit files: read back by the rules of their formats. The real programs read them in the services tests."""
+"""Submit files, read back by the rules of their formats; the real programs do that in the services tests."""
 
 from __future__ import annotations
 
