@@ -20,6 +20,7 @@ def run(options: Namespace) -> int:
         from afenv.workflow.build import build_project
         from afenv.workflow.project import open_project
 
+        _draft(options)
         project = open_project(options.folder_of_analysis, offline=options.offline, quiet=options.quiet)
         output = options.folder_of_analysis / options.output if options.output else None
         found = build_project(
@@ -34,7 +35,7 @@ def run(options: Namespace) -> int:
             attach=not options.no_attach,
             signer=_signer(options),
             cache=_cache(options),
-            builder_options=_builder_options(options.option),
+            builder_options={**_builder_options(options.option), "digest": options.json},
             check_reproducible=options.check_reproducible,
         )
         built = [one.as_json() for one in found]
@@ -44,6 +45,20 @@ def run(options: Namespace) -> int:
     for one in built:
         show_built(one, quiet=options.quiet)
     return 0
+
+
+def _draft(options: Namespace) -> None:
+    """Give a repository without a manifest one, as far as its files tell what belongs into it."""
+    from afenv.documents.manifest import FILE_NAME
+
+    if options.locked or (options.folder_of_analysis / FILE_NAME).exists():
+        return
+    import sys
+
+    from afenv.workflow.init import init_for_build
+
+    for line in init_for_build(options.folder_of_analysis):
+        print(line, file=sys.stderr)
 
 
 def _builder_options(words: list[str]) -> dict[str, str]:

@@ -104,7 +104,8 @@ class TarStream:
                     pass  # the end, with its padding; read, so that checksums of the file are checked
                 return
             kind = head[156:157]
-            _check(head)
+            if head[257:262] != b"ustar" and _number(head[148:156]) != _sum(head):
+                raise _damaged("there is something that is no header")
             size = _number(head[124:136])
             if kind in (PAX, PAX_GLOBAL, GNU_NAME, GNU_LINK):
                 if size > LARGEST_META:
@@ -287,11 +288,6 @@ def _number(field: bytes) -> int:
 
 def _sum(head: bytes | bytearray) -> int:
     return sum(head) - sum(head[148:156]) + 8 * ord(" ")
-
-
-def _check(head: bytes) -> None:
-    if _number(head[148:156]) != _sum(head):
-        raise _damaged("it has a header with a wrong checksum")
 
 
 def _damaged(what: str) -> AfenvError:

@@ -81,7 +81,7 @@ def build_project(
     signer: Signer | None = None,
     cache: CacheOptions | None = None,
     live: bool = False,
-    builder_options: Mapping[str, str] | None = None,
+    builder_options: Mapping[str, Any] | None = None,
     check_reproducible: bool = False,
 ) -> list[Built]:
     """Build one environment, or all, and write each for ``target``, with ``builder_options``.
@@ -185,7 +185,7 @@ def _build(
     attach: bool,
     signer: Signer | None,
     cache: CacheOptions | None,
-    builder_options: Mapping[str, str],
+    builder_options: Mapping[str, Any],
     locked: bool,
     check_reproducible: bool,
 ) -> tuple[Built, Lock]:
@@ -345,7 +345,7 @@ def _write(
     output: Path | None,
     target: str,
     attachments: Sequence[Attachment],
-    builder_options: Mapping[str, str],
+    builder_options: Mapping[str, Any],
 ) -> tuple[str, Descriptor | None]:
     """Write the image for its target and return the path, or for an engine the image's name there; and
     what a builder says of it."""

@@ -29,7 +29,7 @@ from afenv_builders.apptainer.packing import LATEST, LEVELS, MOST_LEVELS, Packin
 
 SQUASHFS = "application/vnd.squashfs"
 TARGETS = ("sif", "squashfs", "sandbox")
-OPTIONS = frozenset(("target", "path", "quiet", "compressor", "level", "threads", "sign"))
+OPTIONS = frozenset(("target", "path", "quiet", "compressor", "level", "threads", "sign", "digest"))
 IDENTITIES = uuid.UUID("5d21ad7e-3c14-5b0e-9c59-0e0dd9f1d6a4")  # the name space of the IDs of SIFs
 
 
@@ -38,7 +38,8 @@ class ApptainerBuilder:
 
     Options: ``path``; ``compressor`` (``zstd`` or ``gzip``) and ``level``; ``threads`` (default: one per
     processor; the result does not depend on it); ``sign``, the fingerprint of a key in Apptainer's
-    keyring, for ``sif``; ``quiet``. The descriptor's annotations tell the image ID, the program that
+    keyring, for ``sif``; ``quiet``; ``digest=False`` leaves the digest empty that nobody is going to look
+    at, as it takes reading the file again. The descriptor's annotations tell the image ID, the program that
     packed, the compressor, and why it had to be another way where it had to.
     """
 
@@ -60,13 +61,18 @@ class ApptainerBuilder:
             raise AfenvError("E030", f"an output of kind {target!r} needs a path to write to")
         if options.get("sign") and target != "sif":
             raise AfenvError("E030", f"a {target} cannot be signed; a SIF can")
-        quiet = bool(options.get("quiet"))
         if target == "sandbox":
             from afenv_builders.apptainer.sandbox import build_sandbox
 
-            return build_sandbox(image, store, Path(path), quiet=quiet)
-        return _build_file(
-            image, store, Path(path), target, _packing(image, options), options.get("sign"), quiet
+            return build_sandbox(image, store, Path(path), quiet=bool(options.get("quiet")))
+        packing = _packing(image, options)
+        file = Path(path)
+        record = _build_file(image, store, file, target, packing, options)
+        return Descriptor(
+            media_type=media.SIF_LAYER if target == "sif" else SQUASHFS,
+            digest=sha256_file(file) if options.get("digest", True) else "",
+            size=file.stat().st_size,
+            annotations=record.annotations(),
         )
 
     def check(self, image: Image, path: Path) -> None:
@@ -120,20 +126,21 @@ def _build_file(
     path: Path,
     target: str,
     packing: Packing,
-    key: str | None,
-    quiet: bool,
-) -> Descriptor:
+    options: Mapping[str, Any],
+) -> SifRecord:
+    """Write the file, or find that it is there; how it was made."""
     if path.is_dir():
         raise AfenvError("E032", f"this is a folder; a {target} would be a file", place=str(path))
+    key: str | None = options.get("sign")
     tool = find_tool(packing.compressor)
     record = SifRecord(image=image, tool=tool.version if tool else "", compressor=packing.name)
     try:
         if target == "sif" and _is_current(path, record, key):
-            return _describe(record, path, target)
+            return record
         path.parent.mkdir(parents=True, exist_ok=True)
         with _beside(path) as new:
             if tool is not None:
-                _write(record, store, new, target, tool, packing, quiet)
+                _write(record, store, new, target, tool, packing, bool(options.get("quiet")))
             else:
                 from afenv_builders.apptainer.fallback import build_with_apptainer
 
@@ -143,11 +150,10 @@ def _build_file(
                 from afenv_builders.apptainer.signing import sign
 
                 sign(new, key)
-            built = _describe(record, new, target)
             new.replace(path)
     except OSError as error:
         raise write_error(error, path) from error
-    return built
+    return record
 
 
 def _is_current(path: Path, record: SifRecord, key: str | None) -> bool:
@@ -159,15 +165,6 @@ def _is_current(path: Path, record: SifRecord, key: str | None) -> bool:
     from afenv_builders.apptainer.signing import is_signed_by
 
     return is_signed_by(path, key)
-
-
-def _describe(record: SifRecord, path: Path, target: str) -> Descriptor:
-    return Descriptor(
-        media_type=media.SIF_LAYER if target == "sif" else SQUASHFS,
-        digest=sha256_file(path),
-        size=path.stat().st_size,
-        annotations=record.annotations(),
-    )
 
 
 @contextlib.contextmanager
