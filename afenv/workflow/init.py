@@ -17,12 +17,11 @@ from afenv.documents.load import parse_manifest
 from afenv.documents.manifest import FILE_NAME
 from afenv.errors import AfenvError
 from afenv.store.content import write_error
+from afenv.workflow.init_binder import look_for_binder, look_for_others
 from afenv.workflow.init_findings import (
     PYTHON_OF_SUITE,
     Findings,
-    look_for_binder,
     look_for_conda,
-    look_for_others,
     look_for_project,
     look_for_pypi,
     normalised_name,
@@ -38,8 +37,9 @@ def look(folder: Path) -> Findings:
     found = Findings(name=normalised_name(folder.resolve().name))
     look_for_project(folder, found)
     look_for_binder(folder, found)
-    look_for_conda(folder, found)
-    look_for_pypi(folder, found)
+    if not found.builder:
+        look_for_conda(folder, found)
+        look_for_pypi(folder, found)
     look_for_reana(folder, found)
     look_for_others(folder, found)
     return found
@@ -85,11 +85,13 @@ def _remarks(title: str, remarks: list[tuple[str, str]]) -> Iterator[str]:
 
 
 def _environment(found: Findings) -> dict[str, Any]:
+    if found.builder:
+        return {"builder": found.builder}
     packages = found.packages | {"ca-certificates"}
     if not found.conda:
         packages.add("python3")
     environment: dict[str, Any] = {"base": {"debian": found.suite(), "packages": sorted(packages)}}
-    for key in ("conda", "pypi", "variables"):
+    for key in ("conda", "pypi", "build", "variables", "entrypoint"):
         section = getattr(found, key)
         if section:
             environment[key] = section
@@ -98,7 +100,7 @@ def _environment(found: Findings) -> dict[str, Any]:
 
 def _text(found: Findings) -> str:
     environment = _environment(found)  # may add remarks
-    suite = environment["base"]["debian"]
+    suite = environment["base"]["debian"] if "base" in environment else None
     lines = ["# Drafted by `afenv init`; edit it as you like. Next: `afenv lock`, then `afenv build`."]
     lines += _remarks("Taken over:", found.taken)
     lines += _remarks("Not taken over:", found.not_taken)
@@ -108,10 +110,10 @@ def _text(found: Findings) -> str:
     if found.metadata:
         lines += _yaml({"metadata": found.metadata}, 0)
     lines += ["", "# The files of this folder go into the image, to /analysis.", "code:", '  - path: "."', ""]
-    if not found.conda:
+    if suite and not found.conda:
         lines.append(f"# Debian {suite} has Python {PYTHON_OF_SUITE[suite]}.")
     lines += ["environments:", "  default:", *_yaml(environment, 4)]
-    if not found.pypi and not found.conda:
+    if suite and not found.pypi and not found.conda:
         lines += ["    # PyPI packages:", "    # pypi:", "    #   dependencies:", "    #     - numpy"]
     if found.steps:
         lines += ["", "# Steps are not supported yet:"]
@@ -121,11 +123,33 @@ def _text(found: Findings) -> str:
 
 def draft_manifest(folder: Path) -> str:
     """The text of a valid manifest for the repository in ``folder``; E001 if there is no such folder."""
+    return _draft(folder)[0]
+
+
+def _draft(folder: Path) -> tuple[str, Findings]:
     if not folder.is_dir():
         raise AfenvError("E001", f"there is no folder {folder}", place=str(folder))
-    text = _text(look(folder))
+    found = look(folder)
+    text = _text(found)
     parse_manifest(text.encode(), FILE_NAME)
-    return text
+    return text, found
+
+
+def init_for_build(folder: Path) -> list[str]:
+    """Write a manifest for a repository that has none, if its files describe an environment.
+
+    Returns what to tell the user, line by line: nothing if there is a manifest, or nothing to draft one from.
+    """
+    if (folder / FILE_NAME).exists() or not folder.is_dir():
+        return []
+    text, found = _draft(folder)
+    if not found.taken:
+        return []
+    _write(folder / FILE_NAME, text)
+    lines = [f"There was no {FILE_NAME}: it was drafted from the files of this folder. Commit it, or edit it."]
+    lines += [f"  taken over      {file}: {sentence}" for file, sentence in dict.fromkeys(found.taken)]
+    lines += [f"  not taken over  {file}: {sentence}" for file, sentence in dict.fromkeys(found.not_taken)]
+    return lines
 
 
 def init(folder: Path, force: bool = False) -> Path:
@@ -137,7 +161,11 @@ def init(folder: Path, force: bool = False) -> Path:
     if not force and path.exists():
         remedy = "Edit it, or move it away; `afenv init --stdout` prints a draft and writes nothing."
         raise AfenvError("E032", f"{FILE_NAME} exists already", place=str(path), remedy=remedy)
-    text = draft_manifest(folder)
+    _write(path, draft_manifest(folder))
+    return path
+
+
+def _write(path: Path, text: str) -> None:
     temporary = path.with_name(f".{FILE_NAME}-{os.getpid()}")
     try:
         temporary.write_text(text, encoding="utf-8")
@@ -145,4 +173,3 @@ def init(folder: Path, force: bool = False) -> Path:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise write_error(error, path) from error
-    return path

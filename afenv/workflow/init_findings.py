@@ -19,7 +19,6 @@ from afenv.errors import AfenvError
 PYTHON_OF_SUITE = {"bookworm": "3.11", "trixie": "3.13", "bullseye": "3.9"}
 
 BINDER_FOLDERS = ("binder", ".binder")  # where repo2docker looks first
-_DEBIAN_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")
 _INCLUDE = re.compile(r"-[rc]|--requirement|--constraint")
 
 
@@ -35,6 +34,9 @@ class Findings:
     pypi: dict[str, Any] = field(default_factory=dict)
     variables: dict[str, str] = field(default_factory=dict)
     python: tuple[str, str] | None = None  # a version specifier (PEP 440), and the file that asks for it
+    build: list[str] = field(default_factory=list)
+    entrypoint: list[str] = field(default_factory=list)
+    builder: dict[str, str] = field(default_factory=dict)
     steps: list[dict[str, Any]] = field(default_factory=list)
     taken: list[tuple[str, str]] = field(default_factory=list)
     not_taken: list[tuple[str, str]] = field(default_factory=list)
@@ -71,16 +73,34 @@ def normalised_name(text: str) -> str:
     return "-".join(parts)[:128].strip("-._") or "analysis"
 
 
+# Files that repo2docker reads in the folder of Binder alone, where there is one.
+_OF_BINDER = {
+    "apt.txt", "environment.yml", "environment.yaml", "requirements.txt", "runtime.txt", "postBuild", "start",
+    "install.R", "DESCRIPTION", "Project.toml", "default.nix", "setup.py", "Pipfile", "Dockerfile",
+}  # fmt: skip
+
+
+def binder_folder(folder: Path) -> str | None:
+    """The folder of Binder's files, where there is one."""
+    return next((name for name in BINDER_FOLDERS if (folder / name).is_dir()), None)
+
+
 def first_file(folder: Path, *names: str) -> str | None:
-    """The first of these files that exists, in the folders of Binder first, relative to ``folder``."""
-    for place in (*BINDER_FOLDERS, "."):
+    """The first of these files that exists, relative to ``folder``: in the folder of Binder, or beside it.
+
+    Where there is a folder of Binder, repo2docker does not look for its own files elsewhere.
+    """
+    binder = binder_folder(folder)
+    for place in filter(None, (binder, ".")):
         for name in names:
+            if place == "." and binder is not None and name in _OF_BINDER:
+                continue
             if (folder / place / name).is_file():
                 return name if place == "." else f"{place}/{name}"
     return None
 
 
-def _read(folder: Path, name: str, found: Findings) -> str | None:
+def read_text(folder: Path, name: str, found: Findings) -> str | None:
     try:
         return (folder / name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
@@ -91,7 +111,7 @@ def _read(folder: Path, name: str, found: Findings) -> str | None:
 def _toml(folder: Path, name: str, found: Findings) -> dict[str, Any]:
     import tomllib
 
-    text = _read(folder, name, found)
+    text = read_text(folder, name, found)
     try:
         return tomllib.loads(text) if text is not None else {}
     except tomllib.TOMLDecodeError as error:
@@ -103,7 +123,7 @@ def read_foreign_yaml(folder: Path, name: str, found: Findings) -> dict[str, Any
     """The top mapping of a YAML file of another tool; empty if there is none."""
     from afenv.documents.yaml_tree import read_yaml
 
-    text = _read(folder, name, found)
+    text = read_text(folder, name, found)
     if text is None:
         return {}
     try:
@@ -265,7 +285,7 @@ def _has_dependencies(folder: Path, found: Findings) -> bool:
 
 def _look_into_requirements(folder: Path, name: str, found: Findings) -> None:
     """Refer to the file; where it has lines that afenv cannot lock, take over the other lines."""
-    text = _read(folder, name, found)
+    text = read_text(folder, name, found)
     if text is None:
         return
     lines = [re.sub(r"(^|\s)#.*", "", line).strip() for line in re.sub(r"\\\r?\n", " ", text).splitlines()]
@@ -303,58 +323,3 @@ def _is_unfit(line: str) -> bool:
         return Requirement(_without_options(line)).url is not None
     except InvalidRequirement:
         return True
-
-
-def look_for_binder(folder: Path, found: Findings) -> None:
-    """The files of repo2docker that are its own: ``apt.txt``, ``runtime.txt``, ``postBuild``, ``start``."""
-    packages = first_file(folder, "apt.txt")
-    if packages and (text := _read(folder, packages, found)):
-        words = re.sub(r"#.*", "", text).split()
-        good = [word for word in words if _DEBIAN_NAME.match(word)]
-        found.packages.update(good)
-        found.taken.append((packages, "the Debian packages (repo2docker has Ubuntu: names may differ)"))
-        found.not_taken += [
-            (packages, f"{word!r} is not the name of a package") for word in words if word not in good
-        ]
-    runtime = first_file(folder, "runtime.txt")
-    if runtime and (text := _read(folder, runtime, found)):
-        if match := re.fullmatch(r"python-(\d+\.\d+)(\.\d+)?", text.strip()):
-            found.want_python(f"=={match[1]}.*", runtime)
-            found.taken.append((runtime, "the version of Python"))
-        else:
-            found.not_taken.append((runtime, f"{text.strip()[:40]!r} is not a version of Python"))
-    for name, remark in (
-        ("postBuild", "its commands belong under `build`, which runs without network"),
-        ("start", "what it sets belongs under `variables`"),
-    ):
-        if file := first_file(folder, name):
-            found.not_taken.append((file, remark))
-
-
-def look_for_others(folder: Path, found: Findings) -> None:
-    """Files that describe an environment or a workflow in ways that are not taken over."""
-    dockerfile = first_file(folder, "Dockerfile")
-    if dockerfile:
-        place = str(Path(dockerfile).parent)
-        found.not_taken.append(
-            (
-                dockerfile,
-                f"in place of `base`, it can be built as it is: builder: {{name: docker, path: {place}}}",
-            )
-        )
-    for name in ("Snakefile", "workflow/Snakefile"):
-        if (folder / name).is_file():
-            found.not_taken.append(
-                (name, "its rules can become `steps`; or run Snakemake in the environment")
-            )
-    for name, what in (
-        ("setup.py", "its dependencies, which only running it would tell"),
-        ("setup.cfg", "its dependencies; write them to pyproject.toml"),
-        ("Pipfile", "its dependencies; write them to requirements.txt"),
-        ("install.R", "its R packages; write them as Debian or conda packages"),
-        ("DESCRIPTION", "its R packages; write them as Debian or conda packages"),
-        ("Project.toml", "its Julia packages"),
-        ("default.nix", "its Nix packages"),
-    ):
-        if file := first_file(folder, name):
-            found.not_taken.append((file, what))

@@ -229,31 +229,6 @@ fit = "python fit.py"
     assert "[tasks]" in repository.not_taken()
 
 
-@pytest.mark.parametrize("binder", ["binder", ".binder"])
-def test_binder(repository: Repository, binder: str) -> None:
-    repository.write("requirements.txt", "not-this")
-    repository.write(f"{binder}/requirements.txt", "uproot")
-    repository.write(f"{binder}/apt.txt", "# compiler\ng++ cmake\nBad_Name\n")
-    repository.write(f"{binder}/runtime.txt", "python-3.9\n")
-    repository.write(f"{binder}/postBuild", "make\n")
-    repository.write(f"{binder}/start", "exec $@\n")
-    environment = repository.environment()
-    assert environment.debian is not None
-    assert environment.debian.suite == "bullseye"
-    assert environment.debian.packages == ("ca-certificates", "cmake", "g++", "python3")
-    assert environment.pypi is not None
-    assert environment.pypi.file == f"{binder}/requirements.txt"
-    for remark in ("'Bad_Name' is not", "postBuild: its commands belong", "start: what it sets"):
-        assert remark in repository.not_taken()
-
-
-def test_binder_with_another_runtime(repository: Repository) -> None:
-    repository.write("runtime.txt", "r-4.1-2022-01-01\n")
-    repository.write("install.R", "install.packages('x')")
-    assert "runtime.txt: 'r-4.1-2022-01-01' is not a version of Python" in repository.not_taken()
-    assert "install.R" in repository.not_taken()
-
-
 REANA = """\
 inputs:
   files: [a.py]
@@ -307,7 +282,8 @@ def test_reana_with_another_engine(repository: Repository) -> None:
 def test_docker_and_snakemake(repository: Repository) -> None:
     for name in ("Dockerfile", "Snakefile", "setup.py"):
         repository.write(name)
-    for remark in ("builder: {name: docker, path: .}", "Snakefile: its rules", "setup.py: its dependencies"):
+    repository.write("requirements.txt", "uproot")
+    for remark in ("builder: {name: docker}", "Snakefile: its rules", "setup.py: its dependencies"):
         assert remark in repository.not_taken()
 
 
