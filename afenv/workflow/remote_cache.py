@@ -36,6 +36,7 @@ from afenv.workflow.cache_entry import (
 )
 
 THREADS = 6
+UNREADABLE = ("E201", "E601", "E602")
 LICENSES = "licenses"  # in the value of a layer: what its wheels state, by sha256
 LARGEST = 64 << 20  # bytes of an entry or a listing
 
@@ -81,7 +82,13 @@ class RemoteCache:
         source = self.source
         if source is None:
             return {}
-        entries = _for_all(lambda key: self._read(source, kind, key), keys)
+        try:
+            entries = _for_all(lambda key: self._read(source, kind, key), keys)
+        except AfenvError as error:
+            # a cache that is not there, or may not be read, makes a build slower and no more
+            self.source = None
+            self.messages.append(f"the build cache is not used: {error.problems[0].render()}")
+            return {}
         values = {key: value for key, value in zip(keys, entries, strict=True) if value is not None}
         for key, value in values.items():
             self._from_there.add((kind, key))
@@ -103,7 +110,7 @@ class RemoteCache:
                 envelope = repository.get_blob(digest, limit=LARGEST)
             value = read_entry(envelope, kind, key, self.trusted)
         except AfenvError as error:
-            if error.code in ("E601", "E201"):
+            if error.code in UNREADABLE:
                 raise
             value = None
         if value is None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from afenv.attest.sign import Signer
     from afenv.oci.model import Image
 
+VARIABLE = "env:"  # begins the name of a key that is in a variable
 PASSWORD = "AFENV_KEY_PASSWORD"  # noqa: S105 - the name of a variable
 
 
@@ -35,11 +36,20 @@ def key_password(path: Path, *, again: bool = False) -> str | None:
 
 
 def read_signing_key(path: Path) -> PrivateKey:
-    """The private key in a file, with its password if it has one; E001, E610."""
+    """The private key in a file, with its password if it has one; E001, E610.
+
+    A file of the name ``env:NAME`` is the text of the variable ``NAME``, for CI systems that keep secrets so.
+    """
     from afenv.attest.keys import load_private, needs_password
 
     try:
-        data = path.read_bytes()
+        if path.name.startswith(VARIABLE):
+            path = Path(path.name)
+            data = os.environ.get(path.name.removeprefix(VARIABLE), "").encode()
+            if not data.strip():
+                raise AfenvError("E610", "this variable is empty or not set", place=str(path))
+        else:
+            data = path.read_bytes()
     except OSError as error:
         raise AfenvError("E001", f"cannot be read: {error.strerror}", place=str(path)) from None
     return load_private(data, key_password(path) if needs_password(data) else None, place=str(path))

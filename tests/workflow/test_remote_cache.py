@@ -243,6 +243,30 @@ def test_a_registry_that_mounts_nothing(world: Any, registry: Any, machine: Any,
     assert world.asked == []
 
 
+@pytest.mark.parametrize("fault", [403, 500])
+def test_a_cache_that_cannot_be_read_is_no_failure(
+    world: Any, registry: Any, machine: Any, fault: int, monkeypatch: Any
+) -> None:
+    from afenv_registry import client
+
+    quick = client.Patience(connect=2, stall=2, attempts=2, first_pause=0.01, longest_pause=0.02)
+    monkeypatch.setattr(client, "Patience", lambda: quick)
+    built = push_and_cache(world, registry)
+    machine("empty")
+    real = registry._manifest
+
+    def refuse(handler: Any, repository: str, name: str, query: Any, body: bytes) -> None:
+        if repository == "g/cache":
+            handler.answer(fault, b'{"errors": [{"code": "DENIED", "message": "no"}]}')
+        else:
+            real(handler, repository, name, query, body)
+
+    monkeypatch.setattr(registry, "_manifest", refuse)
+    status, out, err = world.afenv(*from_cache(world, registry))
+    assert status == 0 and out.strip() == built["image_id"]
+    assert "the build cache is not used" in err and "DENIED no" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
