@@ -23,8 +23,8 @@ class Builder(Protocol):
     ``options`` has ``target``, the kind asked for; ``path``, the file or folder to write
     (``pathlib.Path``), where the target has one; ``quiet``; ``digest``, which is False where nobody is
     going to look at the descriptor's digest, so that it may be left empty; and what the builder documents
-    (as texts where the command line gives them). The descriptor that comes back names what was built: a builder that writes the same thing twice returns
-    the same digest. Failures are AfenvErrors.
+    (as texts where the command line gives them). The descriptor that comes back names what was built: a
+    builder that writes the same thing twice returns the same digest. Failures are AfenvErrors.
     """
 
     def supports(self, target: str) -> bool:

@@ -152,13 +152,14 @@ def _take(
         found.removed.add(f"{parent}/{name}" if parent else name)
     elif member.islnk():
         target = _normal(member.linkname)
+        entry, link = found.entries.get(target), found.links.get(target, target)
         found.entries.pop(path, None)
         found.links.pop(path, None)
         found.same[path] = target
-        if target in found.entries:
-            found.entries[path] = replace(found.entries[target], path=path)
+        if entry is not None:
+            found.entries[path] = replace(entry, path=path)
         else:
-            found.links[path] = found.links.get(target, target)
+            found.links[path] = link
     else:
         found.links.pop(path, None)
         found.entries[path] = _entry(tar, member, path, contents, keep)

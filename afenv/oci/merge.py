@@ -136,6 +136,12 @@ class _Above:
         """Whether a path of the layer that is being read can be seen from above."""
         return not (path in self.paths or path in self._removed or self._hides(path.rpartition(b"/")[0]))
 
+    def add_folders(self, path: bytes) -> None:
+        """Folders that a path which cannot be seen is in are there nevertheless, if they can be seen."""
+        for folder in _folders(path):
+            if folder and folder not in self.folders and self.visible(folder):
+                self.folders.add(folder)
+
     def _hides(self, folder: bytes) -> bool:
         answer = self._hidden.get(folder)
         if answer is None:
@@ -212,6 +218,8 @@ class _Layer:
             if self._above.visible(path):
                 found.append(path)
                 self._above.add(path, kind)
+            else:
+                self._above.add_folders(path)
             self._own[path] = kind
         for path in names:
             links = self._above.waiting.pop(path, ())
