@@ -4,7 +4,8 @@ They come from the environment; nothing here changes a byte of a lock or an imag
 
 ========================== =====================================================================
 ``AFENV_CACHE_DIR``         the content store; default ``$XDG_CACHE_HOME/afenv`` or ``~/.cache/afenv``
-``AFENV_MIRRORS``           rewrite rules for downloads: ``PREFIX=REPLACEMENT`` separated by spaces
+``AFENV_MIRRORS``           rewrite rules for downloads: ``PREFIX=REPLACEMENT`` separated by spaces; those
+                           for registries begin with ``oci://``
 ``AFENV_OFFLINE``           ``1``: never open a connection
 ``AFENV_JOBS``              how many layers are written at once; default: the processors at hand
 ``AFENV_PYPI_UPLOAD_TIMES`` ``ignore``: accept an index that does not say when files were uploaded
@@ -18,6 +19,8 @@ They come from the environment; nothing here changes a byte of a lock or an imag
 ``AFENV_GIT_TOKEN_<HOST>``  a token for git and LFS servers, such as ``AFENV_GIT_TOKEN_GIT_EXAMPLE_ORG``
 ``AFENV_SSH_KEY``           the key file for git over ssh; default: the agent, then those in ``~/.ssh``
 ``AFENV_PLAIN_HTTP``        registries without encryption: ``HOST:PORT`` separated by spaces
+``AFENV_CA_BUNDLE``         a file with certificate authorities to trust for registries, beside the system's
+``AFENV_REGISTRY_HOST``     the registry that ``AFENV_REGISTRY_USER`` and ``_PASSWORD`` or ``_TOKEN`` are for
 ========================== =====================================================================
 """
 

@@ -135,7 +135,10 @@ class Repository(Protocol):
         ...  # pragma: no cover
 
     def fetch_blob(self, digest: str, size: int, store: ContentStore) -> None:
-        """Bring a blob of any size into the content store: resumable, checked, trusted there."""
+        """Bring a blob of any size into the content store, resumable and checked.
+
+        The disk is not waited for: the store's ``sync`` makes other processes trust it without hashing.
+        """
         ...  # pragma: no cover
 
     def put_blob(

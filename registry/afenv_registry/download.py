@@ -12,10 +12,10 @@ from afenv.progress import Progress
 from afenv.record import record
 from afenv.store.content import ContentStore
 from afenv.store.partial import Partial, Stopped, hold_partial
+from afenv_registry.receiving import Receiver
 from afenv_registry.session import Session
-from afenv_registry.transport import TRY_AGAIN, Answer, Response, is_final, iterate
+from afenv_registry.transport import TRY_AGAIN, Answer, Response, is_final
 
-ROOM = 1 << 20  # bytes that are received, hashed and written at once
 GAIN = 1 << 16  # bytes; an attempt that brought as many was not in vain
 _RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)\Z")
 
@@ -47,9 +47,9 @@ def fetch(
 ) -> None:
     """Bring a blob into the store from the first place that gives exactly its bytes.
 
-    It is trusted after the store's next ``sync``. What came before a failure is kept for the next attempt,
-    of this process or another. E301 and E302 if what comes is not what was asked for (nothing is kept),
-    E604 if no place has it, E601, E602, E201, E402, E403; ``Stopped`` if ``stop`` is set.
+    It is trusted by this process; by others after the store's ``sync``. What came before a failure is kept
+    for the next attempt, of this process or another. E301 and E302 if what comes is not what was asked for
+    (nothing is kept), E604 if no place has it, E601, E602, E201, E402, E403; ``Stopped`` if ``stop`` is set.
     """
     wanted = Wanted(digest=check_form(digest), size=size)
     with hold_partial(store, wanted, progress, stop) as part:
@@ -102,12 +102,13 @@ def _attempt(session: Session, part: Partial, stop: threading.Event) -> None:
         try:
             with session.stream(where, {"Range": f"bytes={resumed}-"} if resumed else {}) as response:
                 _accept(session, part, response)
-                for data in iterate(response, min(ROOM, max(size, 1))):
-                    if stop.is_set():
-                        raise Stopped
-                    if part.size + len(data) > size:
-                        raise _bad(session, "E302", f"{part.file.digest} has {size} bytes, and it sends more")
-                    part.write(data)
+                with Receiver(part) as receiver:
+                    while not stop.is_set() and receiver.take(response):
+                        if part.size > size:
+                            text = f"{part.file.digest} has {size} bytes, and it sends more"
+                            raise _bad(session, "E302", text)
+                if stop.is_set():
+                    raise Stopped
         except OSError as error:
             failed = session.transport.failed(error, session.url(where))
             if session.transport.closed or is_final(error):

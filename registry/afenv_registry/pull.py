@@ -27,7 +27,11 @@ def pull_blobs(
     progress: Progress,
     connections: int,
 ) -> None:
-    """Bring blobs (digest, size) into the store, those that it lacks; they are trusted there afterwards."""
+    """Bring blobs (digest, size) into the store, those that it lacks.
+
+    They are trusted by this process from then on. The disk is not waited for: after that, whoever needs
+    them first hashes them once more, unless this process calls the store's ``sync``.
+    """
     wanted = dict(blobs)
     missing = [(digest, size) for digest, size in wanted.items() if not store.trusted(digest, size)]
     if not missing:
@@ -44,10 +48,7 @@ def pull_blobs(
         fetch(repository.sessions, *blob, store, progress, stop)
 
     with store.in_use():
-        try:
-            for_each(missing, one, threads=connections, name="pull", abort=abort)
-        finally:
-            store.sync()
+        for_each(missing, one, threads=connections, name="pull", abort=abort)
 
 
 def pull_image(

@@ -174,7 +174,7 @@ class Repository:
             raise self.transport.failed(error, self.own.url(f"blobs/{digest}")) from None
 
     def fetch_blob(self, digest: str, size: int, store: ContentStore) -> None:
-        """Bring a blob of any size into the content store: resumable, checked, trusted there."""
+        """Bring a blob of any size into the content store, resumable and checked; not synced."""
         from afenv_registry.pull import pull_blobs
 
         with Progress(f"pulling from {self.reference.host}", 0, quiet=True) as progress:

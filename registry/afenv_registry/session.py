@@ -73,7 +73,7 @@ class Session:
             try:
                 answer = attempt()
             except AfenvError as error:
-                if self.endpoint.guessed and isinstance(error.__context__, Broken):
+                if self.endpoint.guessed and isinstance(error.__context__, Broken) and self._speaks_tls():
                     self._encrypt()
                     continue
                 raise
@@ -87,6 +87,17 @@ class Session:
             if not self.authorization.answer(answer, used):
                 break
         return answer
+
+    def _speaks_tls(self) -> bool:
+        """Whether the registry speaks TLS where it was thought to speak plain HTTP."""
+        from afenv_registry.connecting import connect
+
+        patience = self.transport.patience
+        try:
+            connect("https", self.endpoint.host, patience.connect, patience.stall).close()
+        except OSError as error:
+            return type(error).__name__ == "SSLCertVerificationError"
+        return True
 
     def _encrypt(self) -> None:
         self.endpoint = self.endpoint.encrypted()

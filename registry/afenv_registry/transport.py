@@ -7,7 +7,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
@@ -376,10 +376,3 @@ def _explain(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"the server could not be reached: {error.strerror}"
     return f"the server could not be reached: {error or type(error).__name__}"
-
-
-def iterate(response: Response, size: int) -> Iterator[memoryview]:
-    """The body piece by piece, in one buffer that is filled anew for each."""
-    room = memoryview(bytearray(size))
-    while count := response.readinto(room):
-        yield room[:count]

@@ -19,9 +19,11 @@ from pathlib import Path
 
 from cases import CASES, open_bench
 from conda_cases import CONDA_CASES
+from registry_cases import REGISTRY_CASES
 from report import Report
+from run_cases import RUN_CASES
 
-ALL = CASES | CONDA_CASES
+ALL = CASES | CONDA_CASES | REGISTRY_CASES | RUN_CASES
 
 
 def main() -> None:
