@@ -57,6 +57,12 @@ class Bench:
         return project
 
     @cached_property
+    def fewer(self) -> Project:
+        project = make_project(self.fresh("fewer"), self.store, bytecode=True, more=("scipy", "pandas"))
+        project.build()
+        return project
+
+    @cached_property
     def bumped(self) -> Project:
         constraint = f"{BUMPED}<{self.plain.versions()[BUMPED]}"
         project = make_project(self.fresh("bumped"), self.store, constraints=[constraint])
@@ -101,6 +107,23 @@ class Bench:
             install_debs=debs,
         )
         project.write(EXAMPLE, requirements)
+        return project
+
+    @cached_property
+    def plain_docker(self) -> peers.PlainProject:
+        from projects import blob
+
+        base = peers.make_base("base-pip", ["python3", "python3-pip", "ca-certificates"], self.kept)
+        project = peers.PlainProject(
+            folder=self.fresh("plain-docker"),
+            tag=f"127.0.0.1:{self.port}/{peers.PREFIX}-plain",
+            base=base,
+        )
+        files = sorted(self.plain.sources().items())
+        wheels = [(name, blob(self.store, digest)) for name, digest in files if name.endswith(".whl")]
+        pins = [f"{name}=={version}" for name, version in sorted(self.plain.versions().items())]
+        project.write(EXAMPLE, wheels, pins)
+        project.build(cache=True)
         return project
 
     def empty_cache(self, *projects: Project) -> None:
@@ -184,8 +207,8 @@ def cold_push(bench: Bench) -> None:
 
 
 def nothing(bench: Bench) -> None:
-    """nothing changed"""
-    project, docker = bench.plain, bench.docker("pip")
+    """nothing changed. The peers: wheels from an image that is mounted; wheels in the build context"""
+    project, docker, plain = bench.plain, bench.docker("pip"), bench.plain_docker
     docker.build(cache=True)
     outcome = compare(
         "nothing changed",
@@ -193,29 +216,36 @@ def nothing(bench: Bench) -> None:
         [
             Contender(name="afenv", command=lambda: project.afenv("build")),
             Contender(name="docker", command=lambda: docker.build(cache=True)),
+            Contender(name="docker, plain", command=lambda: plain.build(cache=True)),
         ],
     )
-    bench.report.outcome(outcome, {"docker": 5})
+    bench.report.outcome(outcome, {"docker": 5, "docker, plain": 5})
+
+
+def _change(docker: peers.DockerProject | peers.PlainProject) -> None:
+    with (docker.code / "dimuon.py").open("a") as file:
+        file.write("# changed\n")
 
 
 def code(bench: Bench) -> None:
-    """a line of code changed"""
-    project, docker = bench.plain, bench.docker("pip")
+    """a line of code changed. The peers: wheels from an image that is mounted; wheels in the build context"""
+    project, docker, plain = bench.plain, bench.docker("pip"), bench.plain_docker
     docker.build(cache=True)
-
-    def change() -> None:
-        with (docker.folder / "dimuon.py").open("a") as file:
-            file.write("# changed\n")
 
     outcome = compare(
         "code changed",
         3 * bench.rounds,
         [
             Contender(name="afenv", prepare=project.change_code, command=lambda: project.afenv("build")),
-            Contender(name="docker", prepare=change, command=lambda: docker.build(cache=True)),
+            Contender(
+                name="docker", prepare=lambda: _change(docker), command=lambda: docker.build(cache=True)
+            ),
+            Contender(
+                name="docker, plain", prepare=lambda: _change(plain), command=lambda: plain.build(cache=True)
+            ),
         ],
     )
-    bench.report.outcome(outcome, {"docker": 5})
+    bench.report.outcome(outcome, {"docker": 5, "docker, plain": 5})
 
 
 def push_code(bench: Bench) -> None:
@@ -232,8 +262,7 @@ def push_code(bench: Bench) -> None:
         project.afenv("build")
 
     def change_docker() -> None:
-        with (docker.folder / "dimuon.py").open("a") as file:
-            file.write("# changed\n")
+        _change(docker)
         docker.build(cache=True)
 
     outcome = compare(
@@ -241,7 +270,12 @@ def push_code(bench: Bench) -> None:
         3 * bench.rounds,
         [
             Contender(
-                name="afenv",
+                name="afenv, the image alone",
+                prepare=change_ours,
+                command=lambda: project.afenv("push", "--no-attach", project.layout, reference),
+            ),
+            Contender(
+                name="afenv, with its documents",
                 prepare=change_ours,
                 command=lambda: project.afenv("push", project.layout, reference),
             ),
@@ -249,6 +283,33 @@ def push_code(bench: Bench) -> None:
         ],
     )
     bench.report.outcome(outcome, {"docker": 1})
+
+
+def shared_bytecode(bench: Bench) -> None:
+    """with bytecode, everything downloaded: an environment alone, and after another that shares packages"""
+    other, project = bench.bytecode, bench.fewer
+
+    def prepare(*forget: str) -> None:
+        bench.empty_cache(other, project)
+        other.afenv("build", store=bench.cold_store)
+        for kind in forget:
+            shutil.rmtree(bench.cold_store / "keys" / kind)
+
+    def build() -> Sample:
+        return project.afenv("build", store=bench.cold_store)
+
+    outcome = compare(
+        "bytecode shared",
+        bench.rounds,
+        [
+            Contender(name="after another", prepare=prepare, command=build),
+            Contender(
+                name="after another, layers forgotten", prepare=lambda: prepare("layer"), command=build
+            ),
+            Contender(name="alone", prepare=lambda: bench.empty_cache(project), command=build),
+        ],
+    )
+    bench.report.outcome(outcome, {})
 
 
 def bump(bench: Bench) -> None:
@@ -363,6 +424,7 @@ CASES: dict[str, Callable[[Bench], None]] = {
     "nothing": nothing,
     "code": code,
     "push-code": push_code,
+    "shared-bytecode": shared_bytecode,
     "bump": bump,
     "variants": variants,
     "memory": memory,

@@ -108,7 +108,7 @@ def conda(bench: Bench) -> None:
         base.afenv(store, "lock")
 
         def empty() -> None:
-            """Debian's layers are there; of conda, the archives alone."""
+            """Debian's layers are there, the manifest was checked; of conda, the archives alone."""
             for path in (cold, prefix, cache, project.folder / ".afenv", base.folder / ".afenv"):
                 shutil.rmtree(path, ignore_errors=True)
             for digest in _downloads(project):
@@ -116,6 +116,7 @@ def conda(bench: Bench) -> None:
                 place.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(blob(store, digest), place)
             base.afenv(cold, "build")
+            project.afenv(cold, "lock", "--check")
 
         def peer() -> Sample:
             installed = run([sys.executable, PEER, "install", question, prefix, cache])

@@ -40,6 +40,14 @@ FROM {base}
     {install} --break-system-packages --find-links /w/wheels -r /w/{requirements}
 COPY . /analysis
 """
+PLAIN_DOCKERFILE = """\
+FROM {base}
+COPY wheels /wheels
+COPY requirements.txt /
+RUN pip install -q --break-system-packages --no-cache-dir --no-compile --no-index --find-links /wheels \\
+    -r /requirements.txt
+COPY code /analysis
+"""
 DEBS = """\
 RUN --mount=type=bind,from={wheels},target=/w DEBIAN_FRONTEND=noninteractive \\
     apt-get -qq install --no-install-recommends -o Dpkg::Options::=--force-unsafe-io /w/debs/*.deb >/dev/null
@@ -140,14 +148,51 @@ class DockerProject:
         (self.folder / "Dockerfile").write_text(text)
         (self.folder / ".dockerignore").write_text("Dockerfile\n.dockerignore\n")
 
+    @property
+    def code(self) -> Path:
+        """The folder with the code."""
+        return self.folder
+
     def build(self, *, cache: bool) -> Sample:
         """``docker build``; without ``cache``, every step is run."""
-        options = [] if cache else ["--no-cache"]
-        return run([DOCKER, "build", "-q", *options, "-t", self.tag, self.folder], environment=ENVIRONMENT)
+        return build(self.folder, self.tag, cache=cache)
 
     def push(self) -> Sample:
         """``docker push`` of the tag."""
         return run([DOCKER, "push", "-q", self.tag])
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlainProject:
+    """The same job as people write it: the wheels in the build context, copied, and installed."""
+
+    folder: Path
+    tag: str
+    base: str
+
+    @property
+    def code(self) -> Path:
+        """The folder with the code."""
+        return self.folder / "code"
+
+    def write(self, code: Path, wheels: Sequence[tuple[str, Path]], pins: Sequence[str]) -> None:
+        """Write the build context: the wheels (hard links), the code and the Dockerfile."""
+        shutil.copytree(code, self.code, ignore=shutil.ignore_patterns(".git", ".afenv", "afenv.*"))
+        (self.folder / "wheels").mkdir()
+        for name, source in wheels:
+            (self.folder / "wheels" / name).hardlink_to(source)
+        (self.folder / "requirements.txt").write_text("\n".join(pins) + "\n")
+        (self.folder / "Dockerfile").write_text(PLAIN_DOCKERFILE.format(base=self.base))
+
+    def build(self, *, cache: bool) -> Sample:
+        """``docker build``; without ``cache``, every step is run."""
+        return build(self.folder, self.tag, cache=cache)
+
+
+def build(folder: Path, tag: str, *, cache: bool) -> Sample:
+    """``docker build`` of a folder; without ``cache``, every step is run."""
+    options = [] if cache else ["--no-cache"]
+    return run([DOCKER, "build", "-q", *options, "-t", tag, folder], environment=ENVIRONMENT)
 
 
 def free_port() -> int:

@@ -81,14 +81,19 @@ class Project:
 
 
 def make_project(
-    folder: Path, store: Path, *, bytecode: bool = False, constraints: Iterable[str] = ()
+    folder: Path,
+    store: Path,
+    *,
+    bytecode: bool = False,
+    more: Iterable[str] = MORE,
+    constraints: Iterable[str] = (),
 ) -> Project:
     """The example with more packages, some of them constrained, locked and with everything downloaded."""
     shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("__pycache__", "results"))
     yaml = YAML(typ="safe", pure=True)
     manifest = yaml.load(folder / "afenv.yaml")
     environment = manifest["environments"]["default"]
-    environment["pypi"]["dependencies"] += [*MORE, *constraints]
+    environment["pypi"]["dependencies"] += [*more, *constraints]
     environment["bytecode"] = bytecode
     yaml.dump(manifest, folder / "afenv.yaml")
     (folder / ".gitignore").write_text(".afenv/\nafenv.lock\n")
