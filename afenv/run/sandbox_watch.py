@@ -21,9 +21,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from afenv.progress import human_size
+from afenv.run.sandbox_group import process_group, was_reached
 from afenv.run.sandbox_limits import Limits
 
-_TICK = 0.05  # seconds between two looks at processes and memory
+_TICK = 0.02  # seconds between two counts of the processes
+_LOOK = 0.25  # seconds between two looks at each of them, which wait while it forks
 _TAIL = 1 << 16  # bytes of the output that are kept in memory
 _LOG = 64 << 20  # bytes of the output that go into the log
 _FILE_TOO_LARGE = 128 + signal.SIGXFSZ
@@ -76,9 +78,26 @@ def watch(
 
     ``info`` and ``passed`` are the ends of its info pipe.
     """
-    processes = limits.processes + _own_processes() + 64
+    with process_group(limits.processes) as group:
+        return _watch(command, folder, changed, limits, output, info, passed, group)
+
+
+def _watch(
+    command: Sequence[str],
+    folder: Path,
+    changed: Sequence[Path],
+    limits: Limits,
+    output: Output,
+    info: int,
+    passed: int,
+    group: Path | None,
+) -> Outcome:
+    processes = 2 * limits.processes + _own_processes() + 64  # for what is faster than the watch
 
     def confine() -> None:  # runs between fork and exec
+        if group is not None:
+            with open(group / "cgroup.procs", "wb", buffering=0) as file:  # noqa: PTH123
+                file.write(b"0")
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         _lower(resource.RLIMIT_FSIZE, limits.disk)
         _lower(resource.RLIMIT_NPROC, processes)
@@ -98,7 +117,7 @@ def watch(
         preexec_fn=confine,
     )
     os.close(passed)
-    watched = _Watched(process, info, changed, limits)
+    watched = _Watched(process, info, changed, limits, group)
     broken, limit = "", ""
     try:
         while not broken and watched.take(output):
@@ -132,16 +151,22 @@ def _own_processes() -> int:
 
 class _Watched:
     def __init__(
-        self, process: subprocess.Popen[bytes], info: int, changed: Sequence[Path], limits: Limits
+        self,
+        process: subprocess.Popen[bytes],
+        info: int,
+        changed: Sequence[Path],
+        limits: Limits,
+        group: Path | None,
     ) -> None:
         self._process = process
         self._info = info
         self._changed = changed
         self._limits = limits
+        self._group = group
         self._first = 0  # its first process, as this process sees it
         self._start = self._disk()
         self._free = shutil.disk_usage(changed[0]).free
-        self._last = self._next_walk = 0.0
+        self._last = self._next_walk = self._next_look = 0.0
         assert process.stdout is not None
         self._pipe = process.stdout.fileno()
         os.set_blocking(self._pipe, False)
@@ -163,8 +188,8 @@ class _Watched:
         self._last = passed
         if passed > limits.time:
             return f"it ran for more than {limits.time:.0f} s", "AFENV_BUILD_TIME"
-        count, memory = self._processes()
-        if count > limits.processes:
+        count, memory = self._processes(passed)
+        if count > limits.processes or (self._group is not None and was_reached(self._group)):
             return f"it had more than {limits.processes} processes", "AFENV_BUILD_PROCESSES"
         if memory > limits.memory:
             return f"it used more than {human_size(limits.memory)} of memory", "AFENV_BUILD_MEMORY"
@@ -182,8 +207,11 @@ class _Watched:
     def _disk(self) -> int:
         return sum(map(_disk_usage, self._changed))
 
-    def _processes(self) -> tuple[int, int]:
-        """How many threads there are, and how many bytes of memory are theirs alone."""
+    def _processes(self, passed: float) -> tuple[int, int]:
+        """How many threads there are, and how many bytes of memory are theirs alone.
+
+        Between two looks, at least how many.
+        """
         if not self._first:
             self._first = self._first_process()
         if not self._first:
@@ -198,8 +226,9 @@ class _Watched:
             names = [name for name in os.listdir(folder) if name.isdigit()]  # noqa: PTH208
         except OSError:
             return 0, 0
-        if len(names) > self._limits.processes:
+        if len(names) > self._limits.processes or passed < self._next_look:
             return len(names), 0
+        self._next_look = passed + _LOOK
         for name in names:
             with contextlib.suppress(OSError, ValueError, IndexError):
                 with open(f"{folder}/{name}/statm", "rb") as file:  # noqa: PTH123

@@ -42,6 +42,10 @@ _NETWORK = re.compile(
     re.IGNORECASE,
 )
 
+_FORK = re.compile(
+    rb"(?:can't|cannot|unable to|failed to) fork|fork: |pthread_create failed|can't start new thread", re.I
+)
+
 
 @record
 class Work:
@@ -177,6 +181,13 @@ def _run(
         remedy = (
             "There is no network in the sandbox: what the command downloads has to be declared in the "
             f"manifest, as a package or as code. {remedy}"
+        )
+    if _FORK.search(said) and b"Resource temporarily unavailable" in said:
+        raise AfenvError(
+            "E411",
+            f"{_short(name)} failed: it could not start more processes",
+            place=str(log),
+            remedy=f"Correct the command, or raise AFENV_BUILD_PROCESSES. {remedy}",
         )
     status = outcome.status
     how = f"exit status {status}"
