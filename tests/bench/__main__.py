@@ -21,8 +21,8 @@ from cases import CASES, open_bench
 from conda_cases import CONDA_CASES
 from registry_cases import REGISTRY_CASES
 from report import Report
-from trust_cases import TRUST_CASES
 from run_cases import RUN_CASES
+from trust_cases import TRUST_CASES
 
 ALL = CASES | CONDA_CASES | REGISTRY_CASES | RUN_CASES | TRUST_CASES
 
