@@ -29,7 +29,7 @@ _PYTHON = re.compile(
 )
 _BANNER = re.compile(rb"GNU C Library [^\n\0]{0,200}? release version ([0-9]+\.[0-9]+)")
 _SYMBOL = re.compile(rb"\0GLIBC_2\.([0-9]+)(?=\0)")
-_PYTHON_VERSION = re.compile(rb"\0(3\.[0-9]{1,2}\.[0-9]{1,2}(?:(?:a|b|rc)[0-9]+)?)\+?(?=\0)")
+_PYTHON_VERSION = re.compile(rb"(?<![0-9.])(3\.[0-9]{1,2}\.[0-9]{1,2}(?:(?:a|b|rc)[0-9]+)?)\+?(?=\0)")
 _MUSL = re.compile(r"ld-musl-[a-z0-9_]+\.so\.1\Z")
 
 LOADERS = {
@@ -60,11 +60,15 @@ def version_in(path: str, data: bytes) -> str | None:
             return banner[1].decode()
         minors = [int(match[1]) for match in _SYMBOL.finditer(data)]
         return f"2.{max(minors)}" if minors else None
-    found = {match[1].decode() for match in _PYTHON_VERSION.finditer(data)}
     minor = re.search(r"python(3\.[0-9]+)", path)
-    if minor:
-        found = {version for version in found if version.startswith(f"{minor[1]}.")}
-    return min(found) if len(found) == 1 else None
+    whole, ends = set[str](), set[str]()  # a linker may make the version the end of another text
+    for match in _PYTHON_VERSION.finditer(data):
+        version = match[1].decode()
+        if minor is None or version.startswith(f"{minor[1]}."):
+            ends.add(version)
+            if data[match.start() - 1] == 0:
+                whole.add(version)
+    return next((min(found) for found in (whole, ends) if len(found) == 1), None)
 
 
 @dataclass(frozen=True, slots=True)

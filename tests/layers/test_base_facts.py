@@ -78,6 +78,8 @@ def test_no_operating_system() -> None:
         ("usr/libexec/platform-python", ELF + b"\x003.6.8\x00", "3.6.8"),
         ("usr/bin/python3", ELF + b"\x003.9.18\x00\x003.11.2\x00", None),
         ("usr/bin/python3.9", ELF + b"\x003.9.18+\x00", "3.9.18"),
+        ("usr/lib/libpython3.9.so", ELF + b"\x00/src/Python-3.9.18\x0013.9.2\x00", "3.9.18"),
+        ("usr/lib/libpython3.9.so", ELF + b"\x00x-3.9.1\x003.9.18\x00", "3.9.18"),
     ],
 )
 def test_versions_that_are_written_in_programs(path: str, data: bytes, version: str | None) -> None:
