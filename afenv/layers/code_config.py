@@ -23,52 +23,54 @@ def parse_config(data: bytes) -> Config:
     config: Config = {}
     here: dict[str, str] | None = None
     text = data.decode("utf-8", "surrogateescape").removeprefix("\ufeff").replace("\r\n", "\n")
-    lines = iter(text.split("\n"))
-    for raw in lines:
-        line = raw.lstrip()
+    at = 0
+    while at < len(text):
+        end = text.find("\n", at) % (len(text) + 1)  # that of the text if no line ends
+        line = text[at:end].lstrip()
         head = _HEAD.match(line)
         if head:
-            name = re.sub(r"\\(.)", r"\1", head[2] or "")
-            here = config.setdefault((head[1].lower(), name), {})
+            here = config.setdefault((head[1].lower(), re.sub(r"\\(.)", r"\1", head[2] or "")), {})
             line = line[head.end() :].lstrip()
         if not line or line[0] in "#;":
+            at = end + 1
             continue
         key = _KEY.match(line)
-        if key is None or here is None or (not key[2] and line[key.end() :].strip()):
-            raise ValueError(f"not a line of a git configuration: {raw.strip()[:60]!r}")
-        rest = line[key.end() :]
-        while _continued(rest):
-            rest = rest[:-1] + next(lines, "")
-        here[key[1].lower()] = _value(rest) if key[2] else "true"
+        if key is None or here is None:
+            raise ValueError(f"not a line of a git configuration: {line[:60]!r}")
+        if key[2]:
+            here[key[1].lower()], at = _value(text, end - len(line) + key.end())
+        elif not line[key.end() :].strip() or line[key.end()] in "#;":
+            here[key[1].lower()], at = "true", end + 1
+        else:
+            raise ValueError(f"not a line of a git configuration: {line[:60]!r}")
     return config
 
 
-def _continued(text: str) -> bool:
-    return (len(text) - len(text.rstrip("\\"))) % 2 == 1
+def _value(text: str, at: int) -> tuple[str, int]:
+    """The value that begins at a place, without its quotes and comment, and where the next line begins.
 
-
-def _value(text: str) -> str:
-    """A value without its quotes and comment; blanks at its end are dropped unless they are quoted."""
-    result, quoted, kept = "", False, 0
-    at = 0
-    while at < len(text):
+    Blanks at its end are dropped unless they are quoted or a backslash follows them.
+    """
+    start, result, quoted, kept = at, "", False, 0
+    while at < len(text) and text[at] != "\n":
         sign = text[at]
         at += 1
         if sign == "\\":
-            if at == len(text) or text[at] not in '\\"ntb':
-                raise ValueError(f"an escape that means nothing: {text[:60]!r}")
-            result += _ESCAPES.get(text[at], text[at])
+            escaped = text[at : at + 1]
+            if escaped not in ("\\", '"', "n", "t", "b", "\n", ""):
+                raise ValueError(f"an escape that means nothing: {text[start : start + 60]!r}")
+            result += "" if escaped == "\n" else _ESCAPES.get(escaped, escaped)
             at += 1
             kept = len(result)
         elif sign == '"':
             quoted = not quoted
             kept = len(result)
         elif sign in "#;" and not quoted:
-            break
-        else:
+            at = text.find("\n", at) % (len(text) + 1)
+        elif quoted or result or not sign.isspace():
             result += sign
             if quoted or not sign.isspace():
                 kept = len(result)
     if quoted:
-        raise ValueError(f"a quotation without an end: {text[:60]!r}")
-    return result[:kept]
+        raise ValueError(f"a quotation without an end: {text[start : start + 60]!r}")
+    return result[:kept], at + 1
