@@ -27,6 +27,7 @@ from afenv.oci.squashfs import Squashfs
 LEVELS: dict[str, int] = {"zstd": 3, "gzip": 6}
 MOST_LEVELS: dict[str, int] = {"zstd": 22, "gzip": 9}
 MEMORY = 256  # MiB that the tool may take for its buffers
+ELSEWHERE = ("/usr/sbin", "/sbin")  # folders that an ordinary user may not have in PATH
 BATCH = 1 << 20
 MOST_PIECES = 1000  # of one writev; Linux takes 1024
 LATEST = 0xFFFFFFFF  # squashfs has 32 bits for a time
@@ -88,9 +89,7 @@ AS_ROOT = ("unshare", "--map-root-user", "--")
 def find_tool(compressor: str) -> Tool | None:
     """The first of mksquashfs and tar2sqfs that packs a tar with that compressor on this host."""
     for name in ("mksquashfs", "tar2sqfs"):
-        path = shutil.which(name) or next(
-            (str(one) for one in (Path("/usr/sbin") / name, Path("/sbin") / name) if one.exists()), None
-        )
+        path = shutil.which(name) or shutil.which(name, path=":".join(ELSEWHERE))
         for before in ((), AS_ROOT) if shutil.which(AS_ROOT[0]) else ((),):
             if path and (version := _works(name, path, compressor, before)):
                 return Tool(name=name, path=path, version=version, before=before)
