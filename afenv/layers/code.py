@@ -31,7 +31,7 @@ class Writer(Protocol):
 
 
 def code_files(
-    code: LockedCode, folder: Path, store: ContentStore, settings: Settings
+    code: LockedCode, folder: Path, store: ContentStore, settings: Settings, *, quiet: bool = False
 ) -> Iterator[tuple[CodeFile, Content]]:
     """The locked files with their content, sorted by path, checked against the lock's tree hash.
 
@@ -39,10 +39,10 @@ def code_files(
     repository gives something else; E108, E110, E130, E131, E132, E133, E201, E203 if it cannot be had.
     """
     if code.git is not None:
-        yield from _git_files(code, folder, store, settings)
+        yield from _git_files(code, folder, store, settings, quiet)
         return
     here = folder / (code.folder or ".")
-    contents = codetree.verify_tree(_files_at_hand(code, here, store, settings), code.tree)
+    contents = codetree.verify_tree(_files_at_hand(code, here, store, settings, quiet), code.tree)
     try:
         yield from contents
     except AfenvError as error:
@@ -51,7 +51,9 @@ def code_files(
         raise AfenvError("E021", error.problems[0].message, place=str(here)) from None
 
 
-def _files_at_hand(code: LockedCode, here: Path, store: ContentStore, settings: Settings) -> list[CodeFile]:
+def _files_at_hand(
+    code: LockedCode, here: Path, store: ContentStore, settings: Settings, quiet: bool
+) -> list[CodeFile]:
     if not code.dirty and code.commit is not None:
         clean = clean_checkout(here, load_ignored(here, store))
         if clean is not None:
@@ -62,7 +64,7 @@ def _files_at_hand(code: LockedCode, here: Path, store: ContentStore, settings: 
     checkout = open_checkout(here)
     if checkout is None:
         return codetree.read_folder(here)
-    how = How(store=store, settings=settings, export=code.exported, content=True)
+    how = How(store=store, settings=settings, export=code.exported, content=True, quiet=quiet)
     if code.dirty or code.commit is None:
         return read_present(here, *checkout, how).files
     found = read_head(*checkout, how) or read_present(here, *checkout, how)
@@ -70,7 +72,7 @@ def _files_at_hand(code: LockedCode, here: Path, store: ContentStore, settings: 
 
 
 def _git_files(
-    code: LockedCode, folder: Path, store: ContentStore, settings: Settings
+    code: LockedCode, folder: Path, store: ContentStore, settings: Settings, quiet: bool
 ) -> Iterator[tuple[CodeFile, Content]]:
     from afenv.layers.code_git import Clone, FromUrl
     from afenv.layers.code_read import How, read_commit
@@ -79,10 +81,10 @@ def _git_files(
     if code.git is None or code.commit is None:
         raise AfenvError("E022", "code from git without a commit")
     url = absolute_url(code.git, folder)
-    clone = Clone(url, store, settings)
+    clone = Clone(url, store, settings, quiet)
     clone.commit(code.commit, code.rev)
-    how = How(store=store, settings=settings, exempt=False, export=code.exported, content=True)
-    origin = FromUrl(url, store, settings)
+    how = How(store=store, settings=settings, exempt=False, export=code.exported, content=True, quiet=quiet)
+    origin = FromUrl(url, store, settings, quiet)
     yield from codetree.verify_tree(read_commit(clone.repository, code.commit, origin, how).files, code.tree)
 
 
@@ -92,14 +94,20 @@ def _text(name: bytes) -> str:
 
 
 def write_code(
-    code: LockedCode, folder: Path, store: ContentStore, settings: Settings, writer: Writer
+    code: LockedCode,
+    folder: Path,
+    store: ContentStore,
+    settings: Settings,
+    writer: Writer,
+    *,
+    quiet: bool = False,
 ) -> None:
     """Write the locked files under ``code.into``, sorted by path; modes 0644 and 0755. Errors as above."""
     top = code.into.strip("/")
     if top:
         writer.directory(top)
     prefix = top + "/" if top else ""
-    for file, data in code_files(code, folder, store, settings):
+    for file, data in code_files(code, folder, store, settings, quiet=quiet):
         path = prefix + _text(file.path)
         if file.mode == codetree.SYMLINK:
             writer.symlink(path, _text(bytes(data)))

@@ -11,6 +11,7 @@ import hashlib
 import re
 import shutil
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from afenv.errors import AfenvError
 from afenv.layers.code_url import is_local, split_user, without_credentials
+from afenv.progress import Progress
 from afenv.settings import Settings
 from afenv.store.content import ContentStore
 
@@ -188,7 +190,8 @@ class Clone:
         callbacks.credentials = credentials  # type: ignore[method-assign, assignment]
         # Without an answer of its own, pygit2 takes every host key for right.
         callbacks.certificate_check = lambda certificate, valid, host: bool(valid)  # type: ignore[method-assign]
-        with self.store.lock(f"git-{folder.name}"):
+        with self.store.lock(f"git-{folder.name}"), _Transfer(self.url, self.quiet) as transfer:
+            callbacks.transfer_progress = transfer  # type: ignore[method-assign]
             repository = _opened(folder)
             try:
                 remote = repository.remotes.create_anonymous(split_user(source)[0])
@@ -261,6 +264,28 @@ class FromUrl:
     def working_file(self, path: bytes) -> Path | None:
         """None: nothing is checked out."""
         return None
+
+
+class _Transfer:
+    """The progress of a fetch, from the first object that comes."""
+
+    def __init__(self, url: str, quiet: bool) -> None:
+        name = without_credentials(url).rstrip("/").rpartition("/")[2] or url
+        self._progress = Progress(f"Fetching {name}", 0, unit="objects", quiet=quiet)
+        self._shown = ExitStack()
+
+    def __enter__(self) -> _Transfer:
+        return self
+
+    def __call__(self, stats: Any) -> None:
+        """What libgit2 has received so far."""
+        if not self._progress.total:
+            self._shown.enter_context(self._progress)
+        self._progress.total = stats.total_objects
+        self._progress.advance(stats.received_objects - self._progress.done)
+
+    def __exit__(self, *error: Any) -> None:
+        self._shown.__exit__(*error)
 
 
 def _opened(folder: Path) -> pygit2.Repository:

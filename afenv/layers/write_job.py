@@ -303,7 +303,7 @@ def _fill(
         from afenv.layers.code import write_code
 
         assert planned.code is not None
-        write_code(planned.code, job.folder, job.store, job.settings, writer)
+        write_code(planned.code, job.folder, job.store, job.settings, writer, quiet=job.quiet)
     return {}
 
 

@@ -42,17 +42,18 @@ def resolve_code(
     live: bool = False,
     locked: LockedCode | None = None,
     update: bool = False,
+    quiet: bool = False,
 ) -> LockedCode:
     """The code pinned by commit and tree; ``folder`` is that of the manifest.
 
     ``locked`` is the earlier record: a git revision stays at its commit unless ``update``; a folder with the
     same tree keeps its record. ``allow_dirty`` accepts a checkout with changes and locks the files as they
-    are; ``live`` locks those of the last commit, whatever has changed since. Raises E001, E013, E016, E108 to
-    E111, E130 to E133, E201 to E203, E301, E302.
+    are; ``live`` locks those of the last commit, whatever has changed since; ``quiet`` hides progress. Raises
+    E001, E013, E016, E108 to E111, E130 to E133, E201 to E203, E301, E302.
     """
     if source.git is not None:
-        return _from_git(source, folder, store, settings, None if update else locked)
-    look = _Look(source, folder, store, settings, allow_dirty, live)
+        return _from_git(source, folder, store, settings, None if update else locked, quiet)
+    look = _Look(source, folder, store, settings, allow_dirty, live, quiet)
     return _kept(look, look.locked(), locked)
 
 
@@ -66,6 +67,7 @@ def resolve_code_cached(
     live: bool = False,
     locked: LockedCode | None = None,
     update: bool = False,
+    quiet: bool = False,
 ) -> LockedCode:
     """As :func:`resolve_code`, but from the store where no file of a folder has changed since."""
     if source.git is not None:
@@ -78,10 +80,11 @@ def resolve_code_cached(
             live=live,
             locked=locked,
             update=update,
+            quiet=quiet,
         )
     here = folder / (source.folder or ".")
     known = load_ignored(here, store)
-    look = _Look(source, folder, store, settings, allow_dirty, live)
+    look = _Look(source, folder, store, settings, allow_dirty, live, quiet)
     before = None if known is None else quick_fingerprint(here, known.folders)
     if before is not None:
         fresh = _recalled(source, store.load_key("code", _key(before, allow_dirty, live)))
@@ -194,7 +197,12 @@ def _kept(look: _Look, fresh: LockedCode, locked: LockedCode | None) -> LockedCo
 
 
 def _from_git(
-    source: CodeSource, folder: Path, store: ContentStore, settings: Settings, locked: LockedCode | None
+    source: CodeSource,
+    folder: Path,
+    store: ContentStore,
+    settings: Settings,
+    locked: LockedCode | None,
+    quiet: bool,
 ) -> LockedCode:
     if locked is not None and (locked.git, locked.rev) == (source.git, source.rev):
         return replace(locked, into=source.into)
@@ -211,10 +219,10 @@ def _from_git(
             remedy="Take it out, and set AFENV_GIT_TOKEN_<HOST> or use git's credential helper.",
         )
     url = absolute_url(source.git, folder)
-    clone, origin = Clone(url, store, settings), FromUrl(url, store, settings)
+    clone, origin = Clone(url, store, settings, quiet), FromUrl(url, store, settings, quiet)
     commit = clone.resolve(source.rev)
     identity = str(commit.id)
-    how = How(store=store, settings=settings, exempt=False)
+    how = How(store=store, settings=settings, exempt=False, quiet=quiet)
     reading = read_commit(clone.repository, identity, origin, how)
     _warn_of_unconverted(reading)
     tree, swhid = codetree.git_tree(reading.files, source.git)
@@ -263,6 +271,7 @@ class _Look(NamedTuple):
     settings: Settings
     allow_dirty: bool
     live: bool
+    quiet: bool
 
     def locked(self, seen: _Seen | None = None, *, export: bool = True) -> LockedCode:
         """The folder's record; ``seen`` learns what helps the next look."""
@@ -287,7 +296,7 @@ class _Look(NamedTuple):
         from afenv.layers.code_read import How
 
         place = str(here)
-        how = How(store=self.store, settings=self.settings, export=export)
+        how = How(store=self.store, settings=self.settings, export=export, quiet=self.quiet)
         changed, untracked = changes(repository, sub)
         if changed and not self.live and not self.allow_dirty:
             raise AfenvError("E109", f"the checkout has changes: {_listed(changed)}", place=place)

@@ -33,7 +33,8 @@ def build_part(
     with tempfile.TemporaryDirectory(prefix="afenv-") as temporary:
         context, archive = Path(temporary) / "context", Path(temporary) / "image.tar"
         context.mkdir()
-        write_code(files, project.folder, project.store, project.settings, _Folder(context))
+        folder = _Folder(context)
+        write_code(files, project.folder, project.store, project.settings, folder, quiet=project.quiet)
         _check_recipe(section, context)
         options = {"file": section.file, "platform": environment.platform}
         try:
