@@ -8,7 +8,6 @@ classifier that names one SPDX licence without doubt, and ``license`` of a conda
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -77,6 +76,8 @@ def from_metadata(text: str) -> str:
 
 def from_wheel(path: Path) -> str:
     """The licence that a wheel states; ``NOASSERTION`` also where the archive cannot be read."""
+    import zipfile
+
     try:
         with zipfile.ZipFile(path) as archive:
             names = [one for one in archive.namelist() if re.fullmatch(r"[^/]+\.dist-info/METADATA", one)]
