@@ -51,6 +51,13 @@ def pull_blobs(
         for_each(missing, one, threads=connections, name="pull", abort=abort)
 
 
+def _keep(store: ContentStore, content: bytes) -> None:
+    """Store a small document, without waiting for the disk: that would wait for all the large ones too."""
+    with store.writer(durable=False) as writer:
+        writer.write(content)
+        writer.commit()
+
+
 def pull_image(
     repository: Repository, remote: RemoteImage, store: ContentStore, progress: Progress, connections: int
 ) -> Image:
@@ -68,10 +75,10 @@ def pull_image(
     manifest = RemoteManifest(content=remote.manifest, media_type=remote.media_type)
     layers = descriptors(manifest, "layers")
     pull_blobs(repository, ((one["digest"], one["size"]) for one in layers), store, progress, connections)
-    store.put(remote.config)
-    store.put(remote.manifest)
+    _keep(store, remote.config)
+    _keep(store, remote.manifest)
     if remote.index is not None:
-        store.put(remote.index.content)
+        _keep(store, remote.index.content)
     return image
 
 
@@ -82,5 +89,5 @@ def pull_graph(repository: Repository, store: ContentStore, progress: Progress, 
     graph = walk(root, lambda descriptor: member(repository, descriptor))
     pull_blobs(repository, graph.blobs.items(), store, progress, connections)
     for manifest in graph.manifests().values():
-        store.put(manifest.content)
+        _keep(store, manifest.content)
     return graph
