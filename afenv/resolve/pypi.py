@@ -67,6 +67,7 @@ def resolve_pypi(
     update: frozenset[str] | None = None,
     provided: Mapping[str, str] | None = None,
     provider: str = "conda",
+    built: Mapping[str, LockedWheel] | None = None,
     warn: Callable[[str], None] = _to_stderr,
 ) -> tuple[LockedWheel, ...]:
     """The wheels of an environment, sorted by name.
@@ -75,7 +76,8 @@ def resolve_pypi(
     still fit, except those of the packages in ``update``. Files that were uploaded after ``as_of`` do not
     exist. ``provided`` has the versions of distributions that are there already, by normalised name: no
     wheel is chosen for them, and a requirement that they do not fit is E102; ``provider`` is what brings
-    them, for messages. ``warn`` is given what a user
+    them, for messages. ``built`` are wheels that were built from source, by name, which are as good as those
+    of the index. ``warn`` is given what a user
     should know although it is no error, such as a yanked release that was asked for by its exact version.
 
     Raises E013, E014, E016 for requirements, E101 for what does not exist, E102 for a conflict, E103 for
@@ -103,23 +105,28 @@ def resolve_pypi(
             warn=warn,
             provided=provided or {},
             provider=provider,
+            built=built or {},
         )
         chosen, dependencies, requested = solver.solve(wanted, keep)
     sizes = sizes_of(chosen, store, settings)
     names = {wheel.name for wheel in chosen}
+    sources = {wheel.file.sha256: wheel for wheel in (built or {}).values()}
     return tuple(
         LockedWheel(
             name=wheel.name,
             version=wheel.version,
-            file=LockedFile(urls=(_canonical(wheel.url, settings),), size=size, sha256=wheel.sha256),
+            file=sources[wheel.sha256].file
+            if wheel.sha256 in sources
+            else LockedFile(urls=(canonical_url(wheel.url, settings),), size=size, sha256=wheel.sha256),
             requested=wheel.name in requested,
             dependencies=tuple(sorted(set(dependencies.get(wheel.name, ())) & names - {wheel.name})),
+            built_from=sources[wheel.sha256].built_from if wheel.sha256 in sources else None,
         )
         for wheel, size in zip(chosen, sizes, strict=True)
     )
 
 
-def _canonical(url: str, settings: Settings) -> str:
+def canonical_url(url: str, settings: Settings) -> str:
     """The URL as the world reaches it, where a mirror rule of this host led to another."""
     for prefix, replacement in settings.mirrors:
         if url.startswith(replacement):
@@ -188,6 +195,7 @@ class _Solver:
     warn: Callable[[str], None]
     provided: Mapping[str, str] = field(default_factory=dict)
     provider: str = "conda"
+    built: Mapping[str, LockedWheel] = field(default_factory=dict)
 
     def solve(
         self, wanted: Wanted, keep: Sequence[tuple[str, str]]
@@ -202,6 +210,7 @@ class _Solver:
                     inputs.append(str(work / "manifest.in"))
                 if self.provided:
                     inputs += ["--constraints", str(write_provided(work, self.provided))]
+                self._link_built(work / "built")
                 data, chosen = self._versions(wanted, inputs, keep, work / "pylock.toml")
                 by_url = any("archive" in package for package in data.get("packages", ()))
                 dependencies, requested = edges(
@@ -222,13 +231,17 @@ class _Solver:
         """The first question: which files. uv prefers the versions that its output file has already."""
         if keep:
             output.write_text(pins(keep), encoding="utf-8")
-        question = [*self._arguments(), "--format", "pylock.toml", "--output-file", str(output)]
+        question = [*self._arguments(output.parent), "--format", "pylock.toml", "--output-file", str(output)]
         for warning in warnings_of(self._run([*question, *inputs], wanted)):
             self.warn(plain(warning, self.provider))
         data = tomllib.loads(output.read_text(encoding="utf-8"))
         data["packages"] = [
             package for package in data.get("packages", ()) if package["name"] not in self.provided
         ]
+        for package in data["packages"]:
+            for wheel in package.get("wheels", ()) if package["name"] in self.built else ():
+                if wheel.get("url", "").startswith("file:"):  # one of ours
+                    wheel["url"] = "https://built.invalid/" + wheel["url"].rpartition("/")[2]
         return data, choose_wheels(data, self.target, wanted.place or "pypi.dependencies")
 
     def _edges(
@@ -240,21 +253,29 @@ class _Solver:
         is asked for by its URL is cached as its server allows.
         """
         output.write_text("".join(f"{wheel.name}=={wheel.version}\n" for wheel in chosen), encoding="utf-8")
-        question = [item for item in self._arguments() if item not in ("--refresh", "--offline")]
+        question = [item for item in self._arguments(output.parent) if item not in ("--refresh", "--offline")]
         if self.settings.offline or not by_url:
             question.append("--offline")
         question += ["--format", "requirements.txt", "--annotation-style", "split", "--no-header"]
         self._run([*question, "--output-file", str(output), *inputs], wanted)
         return output.read_text(encoding="utf-8")
 
-    def _arguments(self) -> list[str]:
-        return compile_arguments(
+    def _link_built(self, folder: Path) -> None:
+        """Offer the wheels that were built here, in a folder that uv looks into."""
+        for wheel in self.built.values():
+            folder.mkdir(exist_ok=True)
+            self.store.link_or_copy(wheel.file.digest, folder / wheel.file.file_name)
+
+    def _arguments(self, work: Path) -> list[str]:
+        links = ["--find-links", str(work / "built")] if self.built else []
+        arguments = compile_arguments(
             self.target,
             self.as_of,
             self.settings,
             now=datetime.now(UTC),
             ignore_upload_times=ignores_upload_times(os.environ),
         )
+        return arguments + links
 
     def _run(self, arguments: Sequence[str], wanted: Wanted) -> str:
         """Run uv; what it wrote to standard error."""

@@ -291,6 +291,10 @@ def _layers(
     from afenv.layers.write import write_layers
     from afenv.store.fetch import Fetcher
 
+    if any(wheel.built_from is not None for wheel in lock.environments[name].wheels):
+        from afenv.workflow.sdists import ensure_built
+
+        ensure_built(project, lock.environments[name])
     layers = list(
         write_layers(
             lock.environments[name],
@@ -301,7 +305,7 @@ def _layers(
             folder=project.folder,
             mtime=created,
             quiet=project.quiet,
-            base=_opener(project, lock.environments[name]),
+            base=base_opener(project, lock.environments[name]),
             elsewhere=remote,
         )
     )
@@ -323,7 +327,8 @@ def _layers(
     return layers, lock
 
 
-def _opener(project: Project, environment: LockedEnvironment) -> Callable[[], OpenBase] | None:
+def base_opener(project: Project, environment: LockedEnvironment) -> Callable[[], OpenBase] | None:
+    """What opens the base image of an environment when it is needed; None if it has none."""
     base = environment.base
     if base is None:
         return None

@@ -139,9 +139,10 @@ def _do(
     locked: LockedResult | None,
     keep: bool,
 ) -> Ran:
+    bring_base_layers(project, lock.environments[name])
     image = assemble(lock, name, layers, created, project.store)
     before = [word for layer in layers for word in layer.entrypoint]
-    work = _work(project, image, code, created, before, commands)
+    work = work_on(project, image, code, created, before, commands)
     log = project.work_folder() / f"{name}-{kind}.log"
     source = f"{kind}: {'; '.join(title for title, _ in commands)}"
     inputs = work.inputs()
@@ -162,12 +163,20 @@ def _do(
     return Ran(kind=kind, work=work, log=log, layer=layer, fresh=fresh)
 
 
+def bring_base_layers(project: Project, environment: LockedEnvironment) -> None:
+    """See to it that the layers of the base image, if there is one, are in the store."""
+    if environment.base is not None:
+        from afenv.workflow.base import ensure_base
+
+        ensure_base(project, environment.base, environment.platform, made_by=environment.builder)
+
+
 def _note(project: Project, text: str) -> None:
     if not project.quiet:
         sys.stderr.write(f"warning: {text}\n")
 
 
-def _work(
+def work_on(
     project: Project,
     image: Image,
     code: int,

@@ -215,6 +215,7 @@ def _resolve_sources(
             live=how.live,
             locked=locked.get(source.into),
             update=how.upgrade,
+            quiet=project.quiet,
         )
         for source in sources
     )
@@ -350,24 +351,8 @@ def _resolve(
     if part.minimal:
         found = conda.packages if conda else ()
         part = complete_minimal(project, environment, part, found, as_of, old, update=update)
-    wheels: tuple[LockedWheel, ...] = ()
     if python is None and (pypi is not None or (conda is not None and conda.wheels)):
         raise AfenvError("E106", "PyPI packages are asked for, and the environment has no Python")
-    if pypi is not None and python is not None:
-        wheels = resolve_pypi(
-            pypi,
-            project.folder,
-            python,
-            part.need_glibc("wheels"),
-            environment.platform,
-            as_of,
-            settings=project.settings,
-            store=project.store,
-            locked=old.wheels if old else (),
-            update=update,
-            provided=provided,
-            provider="conda" if conda and conda.python else part.name,
-        )
     resolved = LockedEnvironment(
         request=request,
         platform=environment.platform,
@@ -381,14 +366,38 @@ def _resolve(
         conda_prefix=conda.prefix if conda else None,
         virtual_packages=conda.virtual_packages if conda else {},
         python=python,
-        wheels=tuple(sorted((*wheels, *(conda.wheels if conda else ())), key=lambda wheel: wheel.name)),
-        owners=dict(pypi.owners) if pypi else {},
         bytecode=environment.bytecode,
         variables={**(conda.variables if conda else {}), **environment.variables},
         entrypoint=environment.entrypoint,
         workdir=environment.workdir,
     )
-    return with_commands(resolved, environment, request)
+    resolved = with_commands(resolved, environment, request)
+    wheels: tuple[LockedWheel, ...] = ()
+    if pypi is not None and python is not None:
+        locked = old.wheels if old else ()
+        built: dict[str, LockedWheel] = {}
+        if pypi.sdists:
+            from afenv.workflow.sdists import lock_sdists
+
+            glibc = part.need_glibc("wheels")
+            built = lock_sdists(project, pypi, resolved, glibc, as_of, locked, update or frozenset())
+        wheels = resolve_pypi(
+            pypi,
+            project.folder,
+            python,
+            part.need_glibc("wheels"),
+            environment.platform,
+            as_of,
+            settings=project.settings,
+            store=project.store,
+            locked=locked,
+            update=update,
+            provided=provided,
+            provider="conda" if conda and conda.python else part.name,
+            built=built,
+        )
+    wheels = tuple(sorted((*wheels, *(conda.wheels if conda else ())), key=lambda wheel: wheel.name))
+    return replace(resolved, wheels=wheels, owners=dict(pypi.owners) if pypi else {})
 
 
 def _check_updates(update: frozenset[str], environments: dict[str, LockedEnvironment]) -> None:
