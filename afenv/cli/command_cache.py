@@ -47,6 +47,8 @@ def run(options: Namespace) -> int:
             print(f"  {kind}: {count} results")
         if summary.trees:
             print(f"  unpacked images: {summary.trees}, {human_size(summary.tree_bytes)}")
+        if summary.clones:
+            print(f"  git repositories: {summary.clones}, {human_size(summary.clone_bytes)}")
         if summary.temporary:
             print(f"  temporary: {summary.temporary} files, {human_size(summary.temporary_bytes)}")
     return 0

@@ -8,10 +8,11 @@ them is checked by git's own hashes, and again by the tree hash in the lock.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -126,13 +127,16 @@ class Clone:
         import pygit2
 
         name = REMOTE_HEAD if rev in (None, "HEAD") else rev
+        folder = self._folder(kind)
         try:
-            repository = pygit2.Repository(str(self._folder(kind)))
+            repository = pygit2.Repository(str(folder))
             found = repository.revparse_single(name).peel(pygit2.Commit)
             found.peel(pygit2.Tree)
         except (pygit2.GitError, KeyError, ValueError):
             return None
         self.repository = repository
+        with suppress(OSError):
+            os.utime(folder)  # its last use, for pruning
         return found
 
     def _folder(self, kind: str) -> Path:

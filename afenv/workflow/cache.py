@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import stat
 import time
 from collections import Counter
@@ -35,7 +36,7 @@ _DIGEST = re.compile(rb"sha256:[0-9a-f]{64}")
 class CacheSummary:
     """What the store holds; ``keys`` are counts by kind, ``bytes`` those of the files' content.
 
-    ``trees`` are unpacked images.
+    ``trees`` are unpacked images, ``clones`` those of git repositories.
     """
 
     folder: str
@@ -47,6 +48,8 @@ class CacheSummary:
     temporary_bytes: int
     trees: int
     tree_bytes: int
+    clones: int = 0
+    clone_bytes: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """The summary as ``--json`` shows it."""
@@ -65,6 +68,7 @@ class CachePruned:
     removed_keys: int
     removed_temporary: int
     removed_trees: int
+    removed_clones: int = 0
     freed_bytes: int
     kept_blobs: int
     kept_bytes: int
@@ -118,6 +122,8 @@ def cache_summary(store: ContentStore) -> CacheSummary:
         temporary_bytes=sum(status.st_size for status in temporary),
         trees=len(unpacked),
         tree_bytes=sum(tree.size for tree in unpacked),
+        clones=len(_clones(store)),
+        clone_bytes=sum(status.st_size for _, status in _files(store.folder / "git")),
     )
 
 
@@ -149,6 +155,7 @@ def cache_prune(
 ) -> CachePruned:
     """Remove what was not used for ``older_than`` seconds, then the least recently used blobs and trees until
     those left have at most ``keep_bytes``; keys that name a removed blob; and temporary files over a day old.
+    Clones of git repositories go by their age alone.
 
     Without either limit only the temporary files go. Raises E407 if the store is in use, and E403.
     """
@@ -177,6 +184,8 @@ def cache_prune(
                 _remove(path)
                 keys += 1
                 freed += status.st_size
+        clones = _prune_clones(store, now, older_than)
+        freed += sum(clones)
         temporary = 0
         for path, status in _files(store.folder / "tmp"):
             if now - status.st_mtime > STALE and _is_free(path):
@@ -189,6 +198,7 @@ def cache_prune(
         removed_keys=keys,
         removed_temporary=temporary,
         removed_trees=len(dropped),
+        removed_clones=len(clones),
         freed_bytes=freed,
         kept_blobs=len(blobs) - len(removed),
         kept_bytes=sum(size for digest, (_, size) in blobs.items() if digest not in removed)
@@ -247,6 +257,25 @@ def _files(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
             path = Path(parent) / name
             with contextlib.suppress(FileNotFoundError):
                 yield path, path.lstat()
+
+
+def _clones(store: ContentStore) -> list[Path]:
+    """The clones of git repositories; the modification time of each is that of its last use."""
+    folder = store.folder / "git"
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def _prune_clones(store: ContentStore, now: float, older_than: float | None) -> list[int]:
+    """Remove clones that were not used for so many seconds; the bytes of each."""
+    freed = []
+    for path in _clones(store) if older_than is not None else ():
+        if now - path.stat().st_mtime > (older_than or 0):
+            freed.append(sum(status.st_size for _, status in _files(path)))
+            try:
+                shutil.rmtree(path)
+            except OSError as error:
+                raise write_error(error, path) from error
+    return freed
 
 
 def _digest(path: Path) -> str:

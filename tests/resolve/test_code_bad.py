@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import socket
 import tarfile
 import threading
@@ -23,6 +24,7 @@ from afenv.record import replace
 from afenv.resolve.code import resolve_code
 from afenv.settings import Settings
 from afenv.store.content import ContentStore
+from afenv.workflow.cache import cache_prune, cache_summary
 
 
 @pytest.fixture
@@ -279,3 +281,21 @@ def test_a_loop_of_folders_is_not_followed(tmp_path: Path, store: ContentStore, 
     names = [file.path for file, _ in code_files(locked, folder, store, settings)]
     assert names == [b"sub/again", b"x"]
     assert codetree.directory_swhid(locked.tree) == locked.swhid
+
+
+def test_clones_that_nobody_uses_are_pruned(
+    new_repository: Any, tmp_path: Path, store: ContentStore, settings: Settings
+) -> None:
+    a, b = new_repository("a.git"), new_repository("b.git")
+    for repository in (a, b):
+        repository.commit({"x": "1"})
+        locked = resolve_code(CodeSource(git=repository.url, rev="main"), tmp_path, store, settings)
+    first, second = sorted((store.folder / "git").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    for clone in (first, second):
+        os.utime(clone, (1, 1))
+    assert list(code_files(locked, tmp_path, store, settings))  # that of b is in use again
+    assert cache_summary(store).clones == 2
+    assert cache_prune(store).removed_clones == 0
+    assert cache_prune(store, older_than=3600).removed_clones == 1
+    assert not first.exists()
+    assert list(code_files(locked, tmp_path, store, settings))

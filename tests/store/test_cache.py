@@ -48,6 +48,8 @@ def test_summary(store):
         "temporary_bytes": 3,
         "trees": 0,
         "tree_bytes": 0,
+        "clones": 0,
+        "clone_bytes": 0,
     }
 
 
