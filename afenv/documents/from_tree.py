@@ -74,6 +74,7 @@ def _conda(tree: Mapping[str, Any]) -> CondaSection:
         environment=tree.get("environment", "default"),
         virtual_packages=dict(tree.get("virtual-packages", {})),
         post_link=tuple(tree.get("post-link", ())),
+        channel_priority=tree.get("channel-priority", "strict"),
     )
 
 

@@ -80,8 +80,10 @@ class CondaSection:
 
     At most one of ``file`` (an environment.yml) and ``lock`` (a conda-lock.yml, pixi.lock or @EXPLICIT
     list) is set, both relative to the manifest. ``channels`` are names, URLs or folders, the first one
-    having the highest priority. ``environment`` is that of a pixi.lock. ``virtual_packages`` overrides what
-    is derived from the base and the GPU need. ``post_link`` names packages whose post-link scripts may run.
+    having the highest priority: with ``channel_priority`` ``strict`` a package comes from the first one that
+    has it, with ``disabled`` from any. ``environment`` is that of a pixi.lock. ``virtual_packages`` overrides
+    what is derived from the base and the GPU need. ``post_link`` names packages whose post-link scripts may
+    run.
     """
 
     channels: tuple[str, ...] = ()
@@ -91,6 +93,7 @@ class CondaSection:
     environment: str = "default"
     virtual_packages: Mapping[str, str] = field(default_factory=dict)
     post_link: tuple[str, ...] = ()
+    channel_priority: str = "strict"
 
 
 @record

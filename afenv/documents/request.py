@@ -89,6 +89,7 @@ def _conda(section: CondaSection, gpu: GpuSection | None, folder: Path) -> dict[
         "virtual-packages": dict(section.virtual_packages),
         "cuda": gpu.cuda if gpu else None,
         **({"post-link": sorted(section.post_link)} if section.post_link else {}),
+        **({"channel-priority": priority} if (priority := section.channel_priority) != "strict" else {}),
     }
 
 

@@ -46,6 +46,8 @@ class _Question:
         self.newest = (
             datetime.datetime.fromtimestamp(newest / 1000, datetime.UTC) if newest is not None else None
         )
+        strict, disabled = rattler.ChannelPriority.Strict, rattler.ChannelPriority.Disabled
+        self.priority = strict if asked.get("priority", "strict") == "strict" else disabled
         self.virtual = [
             rattler.GenericVirtualPackage(
                 rattler.PackageName(name), rattler.Version(version), BuildString(build)
@@ -84,7 +86,7 @@ class _Question:
             platforms=self.platforms,
             locked_packages=kept,
             virtual_packages=self.virtual,
-            channel_priority=rattler.ChannelPriority.Strict,
+            channel_priority=self.priority,
             exclude_newer=self.newest,
             timestamp_policy="allow-missing",
             channel_relations="disabled",

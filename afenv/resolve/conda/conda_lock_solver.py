@@ -45,6 +45,7 @@ def find_executable() -> str:
 def solve_with_conda_lock(
     specs: Sequence[str],
     channels: Sequence[CondaChannel],
+    priority: str,
     subdir: str,
     virtual: Mapping[str, str],
     settings: Settings,
@@ -69,7 +70,7 @@ def solve_with_conda_lock(
             (work / "environment.yml").write_text(dump(environment), encoding="utf-8")
             packages = {"subdirs": {subdir: {"packages": _stated(virtual)}}}
             (work / "virtual-packages.yml").write_text(json.dumps(packages), encoding="utf-8")
-            _run(executable, work, subdir)
+            _run(executable, work, subdir, priority)
             return parse((work / "conda-lock.yml").read_bytes(), "conda-lock.yml")
     except OSError as error:
         raise write_error(error, store.folder) from error
@@ -80,7 +81,8 @@ def _stated(virtual: Mapping[str, str]) -> dict[str, str]:
     return {name: f"1 {value}" if name == "__archspec" else value for name, value in virtual.items()}
 
 
-def _run(executable: str, work: Path, subdir: str) -> None:
+def _run(executable: str, work: Path, subdir: str, priority: str) -> None:
+    stated = {f"{tool}_CHANNEL_PRIORITY": priority for tool in ("CONDA", "MAMBA")}
     program = Path(executable).name
     arguments = [
         sys.executable, "-P", "-m", "conda_lock", "lock", "--file", "environment.yml",
@@ -92,7 +94,7 @@ def _run(executable: str, work: Path, subdir: str) -> None:
     done = subprocess.run(
         arguments,
         cwd=work,
-        env=child_environment(os.environ),
+        env=child_environment(os.environ) | stated,
         check=False,
         stdin=subprocess.DEVNULL,
         capture_output=True,

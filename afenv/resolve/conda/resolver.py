@@ -92,14 +92,26 @@ def resolve_conda(
         if solver == "rattler":
             keep = _kept(locked, channels, update, settings)
             found = _by_rattler(
-                specs, channels, subdir, virtual, as_of, keep, folder, settings, store, base=base
+                specs,
+                channels,
+                section.channel_priority,
+                subdir,
+                virtual,
+                as_of,
+                keep,
+                folder,
+                settings,
+                store,
+                base=base,
             )
         elif solver == "conda-lock":
             from afenv.formats.model import DEFAULT
             from afenv.resolve.conda.conda_lock_solver import solve_with_conda_lock
             from afenv.resolve.conda.foreign import import_lock
 
-            foreign = solve_with_conda_lock(specs, channels, subdir, virtual, settings, store)
+            foreign = solve_with_conda_lock(
+                specs, channels, section.channel_priority, subdir, virtual, settings, store
+            )
             imported = import_lock(
                 foreign, DEFAULT, "conda-lock", subdir, virtual, settings=settings, store=store, quiet=quiet
             )
@@ -194,6 +206,7 @@ def _kept(
 def _by_rattler(
     specs: Sequence[str],
     channels: Sequence[CondaChannel],
+    priority: str,
     subdir: str,
     virtual: Mapping[str, str],
     as_of: datetime,
@@ -216,6 +229,7 @@ def _by_rattler(
     answer = ask(
         {
             "channels": [channel.source for channel in channels],
+            "priority": priority,
             "subdir": subdir,
             "specs": list(on_host),
             "virtual": [as_triple(name, version) for name, version in virtual.items()],

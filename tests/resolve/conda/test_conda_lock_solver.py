@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 _CONDA_LOCK = """
-import json, pathlib, sys
+import json, os, pathlib, sys
 folder = pathlib.Path.cwd()
 seen = {"arguments": sys.argv[1:], "virtual": json.loads((folder / "virtual-packages.yml").read_text())}
+seen["priority"] = [os.environ[name] for name in ("CONDA_CHANNEL_PRIORITY", "MAMBA_CHANNEL_PRIORITY")]
 seen["environment"] = (folder / "environment.yml").read_text()
 pathlib.Path(__file__).with_name("seen.json").write_text(json.dumps(seen))
 answer = pathlib.Path(__file__).with_name("answer.yml")
@@ -68,6 +69,7 @@ def test_what_it_answers_is_taken(physics: Any, conda_lock: Path) -> None:
     assert found[0].channel == "./channel"
     assert found[0].file.urls == ("./channel/noarch/fonts-1-0.conda",)
     seen = json.loads((conda_lock / "seen.json").read_bytes())
+    assert seen["priority"] == ["strict", "strict"]
     assert seen["virtual"]["subdirs"]["linux-64"]["packages"] == {
         "__archspec": "1 x86_64",
         "__cuda": "12.2",

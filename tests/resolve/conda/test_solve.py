@@ -13,6 +13,7 @@ import pytest
 
 from afenv.documents.lock import Lock, LockedEnvironment
 from afenv.documents.lockfile import dump_lock, parse_lock
+from afenv.documents.manifest import CondaSection
 from afenv.resolve.conda import process
 
 
@@ -99,6 +100,19 @@ def test_priority_of_channels(physics: Any, make_channel: Callable[[str], Any]) 
     assert "Add it to the channels" in physics.fails("E014", "conda-forge::libz", channels=both)
     found = {package.name: package.channel for package in physics.resolve("extra", channels=both).records}
     assert found == {"extra": "./other", "libz": "./channel"}
+
+
+def test_priority_of_channels_disabled(physics: Any, make_channel: Callable[[str], Any]) -> None:
+    other = make_channel("other")
+    other.add("libz", "9.9")
+    section = CondaSection(
+        channels=("./channel", "./other"), dependencies=("libz",), channel_priority="disabled"
+    )
+    (found,) = physics.resolve(section=section).records
+    assert (found.version, found.channel) == ("9.9", "./other")
+    (found,) = physics.resolve(section=replace(section, channel_priority="strict")).records
+    assert (found.version, found.channel) == ("1.3", "./channel")
+    assert physics.resolve(section=replace(section, dependencies=("libz<9",))).records == (found,)
 
 
 def test_constrains_and_track_features(project: Any) -> None:
