@@ -82,14 +82,14 @@ def runner(docker: str, folder: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def wheels(folder: Path) -> Path:
-    """A wheel of this checkout, and those that it needs, for the container's Python."""
+    """A folder with a wheel of this checkout, which pip takes for afenv; the rest comes from the index."""
     place = folder / "wheels"
     build = [sys.executable, "-m", "uv", "build", "-q", "--wheel", "-o", str(place), str(ROOT)]
     subprocess.run(build, check=True)
     (wheel,) = place.glob("afenv-*.whl")
-    download = [sys.executable, "-m", "uv", "pip", "compile", "-q", "--python-version", "3.11", "-"]
-    pinned = subprocess.run(download, input=str(wheel), capture_output=True, text=True, check=True).stdout
-    (folder / "pins.txt").write_text(pinned)
+    (folder / "pip").mkdir()
+    (folder / "pip").chmod(0o777)
+    (folder / "pins.txt").write_text(f"afenv @ file:///wheels/{wheel.name}\n")
     return place
 
 
@@ -106,14 +106,14 @@ def checkout(folder: Path, request: Any) -> Iterator[Path]:
         subprocess.run(["git", *options, *arguments], cwd=place, check=True, capture_output=True)
 
     git("init", "-q", "-b", "main")
-    git("add", "afenv.yaml", "run.sh")
-    git("commit", "-q", "-m", "Begin")
     os.environ["AFENV_KEY_PASSWORD"] = "secret"
     assert main(["-C", str(place), "-q", "key", "generate", "signing.key"]) == 0
     del os.environ["AFENV_KEY_PASSWORD"]
     (place / "signing.key").rename(place.with_suffix(".key"))
+    git("add", "afenv.yaml", "run.sh", "signing.pub")
+    git("commit", "-q", "-m", "Begin")
     assert main(["-C", str(place), "-q", "lock"]) == 0
-    git("add", "afenv.lock", "signing.pub")
+    git("add", "afenv.lock")
     git("commit", "-q", "-m", "Lock")
     subprocess.run(["chown", "-R", "1000:1000", str(place)], check=True)
     yield place
@@ -129,15 +129,17 @@ def in_container(
         "ENVIRONMENT": "default",
         "AFENV_SIGNING_KEY": checkout.with_suffix(".key").read_text(),
         "AFENV_KEY_PASSWORD": "secret",
-        "PIP_FIND_LINKS": "/wheels",
         "PIP_CONSTRAINT": "/pins.txt",
+        "PIP_CACHE_DIR": "/pip",  # what the index gives is asked for once
         "PIP_BREAK_SYSTEM_PACKAGES": "1",
         "SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt",
+        "REQUESTS_CA_BUNDLE": "/etc/ssl/certs/ca-certificates.crt",
         "PATH": "/home/analyst/.local/bin:/usr/local/bin:/usr/bin:/bin",
         **more,
     }
     command = [docker, "run", "--rm", "--network=host", "-i", "-w", "/checkout"]
     command += ["-v", f"{checkout}:/checkout", "-v", f"{wheels}:/wheels:ro"]
+    command += ["-v", f"{wheels.parent}/pip:/pip"]
     command += ["-v", f"{wheels.parent}/pins.txt:/pins.txt:ro", "-v", "/etc/ssl/certs:/etc/ssl/certs:ro"]
     for name, value in variables.items():
         command += ["-e", f"{name}={value}"]
@@ -148,7 +150,15 @@ def in_container(
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.parent.name)
 def test_they_run_in_a_clean_container(
-    path: Path, docker: str, runner: str, wheels: Path, checkout: Path, registry: str, tmp_path: Path
+    path: Path,
+    docker: str,
+    runner: str,
+    wheels: Path,
+    checkout: Path,
+    registry: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     script = "\n".join(commands(path))
     where = (docker, runner, wheels, checkout, registry)
@@ -161,13 +171,27 @@ def test_they_run_in_a_clean_container(
     stored = sorted((tmp_path / "registry").rglob("data"))
     second = in_container(*where, script)
     assert second.returncode == 0, second.stdout + second.stderr
-    assert json.loads((checkout / "image.json").read_text())[0]["image_id"] == built["image_id"]
+    (again,) = json.loads((checkout / "image.json").read_text())
+    assert again["image_id"] == built["image_id"]
+    assert built["path"] and again["path"] is None, "the second took the layers from the remote cache"
     assert sorted((tmp_path / "registry").rglob("data")) == stored, "nothing was pushed twice"
-    with (checkout / "afenv.yaml").open("a") as file:
-        file.write("    variables: {A: b}\n")
-    third = in_container(*where, script)
-    assert third.returncode == 1 and "E021" in third.stderr, third.stdout + third.stderr
-    (build,) = [command for command in commands(path) if command.startswith("afenv build")]
-    fourth = in_container(*where, f"{commands(path)[0]} >&2\n{build}")
-    assert fourth.returncode == 1
-    assert json.loads(fourth.stderr.splitlines()[-1])["errors"][0]["code"] == "E021"
+    if path == FILES[0]:
+        monkeypatch.setenv("AFENV_CACHE_DIR", str(tmp_path / "empty"))
+        monkeypatch.setenv("GIT_CONFIG_COUNT", "1")  # the checkout belongs to the container's user
+        monkeypatch.setenv("GIT_CONFIG_KEY_0", "safe.directory")
+        monkeypatch.setenv("GIT_CONFIG_VALUE_0", "*")
+        capsys.readouterr()
+        cache = ("--cache-from", f"{registry}/group/sample/cache", "--cache-trust", "signing.pub")
+        target = ("--push", f"{registry}/elsewhere/sample:1")
+        assert main(["-C", str(checkout), "-q", "build", "--locked", "--json", *target, *cache]) == 0
+        (mounted,) = json.loads(capsys.readouterr().out)
+        assert mounted["manifest_digest"] == built["manifest_digest"] and mounted["path"] is None
+        files = [one for one in (tmp_path / "empty").rglob("*") if one.is_file()]
+        assert sum(one.stat().st_size for one in files) < 2_000_000, "no layer and no package came here"
+        with (checkout / "afenv.yaml").open("a") as file:
+            file.write("    variables: {A: b}\n")
+        install, check, build, _ = commands(path)
+        third = in_container(*where, f"{install} >&2\n{check} || echo $?\n{build} || echo $?")
+        assert third.stdout.split() == ["1", "1"], third.stdout + third.stderr
+        assert "afenv.lock: error E021" in third.stderr
+        assert json.loads(third.stderr.splitlines()[-1])["errors"][0]["code"] == "E021"
