@@ -23,6 +23,7 @@ from afenv.run.remedies import apptainer_remedy
 from afenv.run.request import (
     HOME,
     Mount,
+    Prepared,
     RunRequest,
     activates,
     all_variables,
@@ -71,11 +72,13 @@ def _given() -> Apptainer | None:
         raise AfenvError("E030", f"{text!r}: {error}", place="AFENV_APPTAINER") from None
 
 
-def prepare(runtime: Apptainer, image: Image, store: ContentStore, *, load: bool, quiet: bool) -> str:
+def prepare(
+    runtime: Apptainer, image: Image, store: ContentStore, request: RunRequest, *, load: bool, quiet: bool
+) -> Prepared:
     """The SIF or folder to run: in the cache, made if it is not there."""
     from afenv.run.prepared import for_apptainer
 
-    return str(for_apptainer(image, store, quiet=quiet))
+    return Prepared(str(for_apptainer(image, store, quiet=quiet)))
 
 
 def launch(

@@ -13,14 +13,14 @@ import os
 import shlex
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from afenv.errors import AfenvError
 from afenv.oci.model import Image
 from afenv.run.choose import find_runtime, module_of
-from afenv.run.request import Mount, RunRequest
+from afenv.run.request import Mount, Prepared, RunRequest
 from afenv.store.content import ContentStore
 
 if TYPE_CHECKING:
@@ -98,11 +98,12 @@ def plan_request(
     of :func:`~afenv.run.choose.find_runtime`, E502 if the image cannot be brought in.
     """
     chosen = find_runtime(runtime)
+    prepared: Prepared = module_of(chosen).prepare(chosen, image, store, request, load=load, quiet=quiet)
     return RunPlan(
         runtime=chosen,
-        image=module_of(chosen).prepare(chosen, image, store, load=load, quiet=quiet),
+        image=prepared.image,
         config=image.configuration().get("config") or {},
-        request=request,
+        request=replace(request, mounts=(*request.mounts, *prepared.mounts)),
     )
 
 

@@ -43,6 +43,16 @@ class Engine:
                 "E502", f"{self.name} cannot be started: {error.strerror}", place=command[0]
             ) from None
 
+    def call_bytes(self, *arguments: str) -> bytes:
+        """Run a subcommand to its end and return what it printed; nothing if it failed or cannot start."""
+        try:
+            done = subprocess.run(
+                (*self.command, *arguments), stdin=subprocess.DEVNULL, capture_output=True, check=False
+            )
+        except OSError:
+            return b""
+        return done.stdout if done.returncode == 0 else b""
+
 
 def words(result: subprocess.CompletedProcess[str]) -> str:
     """What a command said of its failure, on one line."""

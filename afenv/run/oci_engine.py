@@ -15,7 +15,7 @@ from afenv.errors import AfenvError
 from afenv.oci.model import Image
 from afenv.run.command_errors import no_command, not_executable
 from afenv.run.engines import Engine
-from afenv.run.request import HOME, USER, Mount, RunRequest, check_utf8, csv_line, entrypoint
+from afenv.run.request import HOME, USER, Mount, Prepared, RunRequest, check_utf8, csv_line, entrypoint
 from afenv.run.supervise import supervise
 from afenv.store.content import ContentStore
 
@@ -25,13 +25,23 @@ PODMAN_INITS = ("/usr/libexec/podman/catatonit", "/usr/lib/podman/catatonit", "/
 GPUS = {"docker": ("--gpus", "all"), "podman": ("--device", "nvidia.com/gpu=all")}
 
 
-def prepare(engine: Engine, image: Image, store: ContentStore, *, load: bool, quiet: bool) -> str:
-    """Load the image into the engine if it is not there; the digest by which the engine knows it."""
+def prepare(
+    engine: Engine, image: Image, store: ContentStore, request: RunRequest, *, load: bool, quiet: bool
+) -> Prepared:
+    """Load the image into the engine if it is not there; the digest by which the engine knows it.
+
+    Docker's user gets a line in the image's ``/etc/passwd``; root has one, and Podman adds it itself.
+    """
     if not load:
-        return image.manifest_digest if engine.containerd else image.image_id
+        return Prepared(image.manifest_digest if engine.containerd else image.image_id)
     from afenv.run.load import load_from_store
 
-    return load_from_store(engine, image, store, quiet=quiet)
+    loaded = load_from_store(engine, image, store, quiet=quiet)
+    if engine.name == "podman" or engine.rootless or request.uid == 0:
+        return Prepared(loaded)
+    from afenv.run.accounts import account_mounts
+
+    return Prepared(loaded, account_mounts(engine, image, hex_of(loaded), store, request.uid, request.gid))
 
 
 def launch(

@@ -77,6 +77,14 @@ class RunRequest:
         return {"HOME": HOME, "USER": USER, "LOGNAME": USER, **term, **self.env}
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An image as the runtime knows it, by name or path, and mounts that go with it."""
+
+    image: str
+    mounts: tuple[Mount, ...] = ()
+
+
 def image_variables(config: Mapping[str, Any]) -> dict[str, str]:
     """The variables of an image's configuration (OCI image-spec, config.md: ``config.Env``)."""
     pairs = (entry.partition("=") for entry in config.get("Env") or ())

@@ -22,18 +22,32 @@ from afenv.errors import AfenvError
 from afenv.oci.model import Image
 from afenv.run.command_errors import why_not_started
 from afenv.run.remedies import why_no_user_namespaces
-from afenv.run.request import HOME, UMASK, RunRequest, all_variables, whole_command
+from afenv.run.request import HOME, UMASK, USER, Prepared, RunRequest, all_variables, whole_command
 from afenv.run.supervise import supervise
 from afenv.store.content import ContentStore
 
-# $1 is the unpacked image, $2 the scratch folder, $3 an option of the overlay; the rest is run. The image is
-# bound to a name without colons and commas, which the options of an overlay could not hold.
-OVERLAY = """\
-cd "$2" && mkdir -p tmp var home over && chmod 1777 tmp var &&
-mount -t tmpfs -o mode=755 tmpfs over && mkdir over/image over/upper over/work over/root &&
-chmod 755 over/* && mount --bind "$1" over/image &&
-mount -t overlay -o "$3lowerdir=over/image,upperdir=over/upper,workdir=over/work" overlay over/root &&
-shift 3 && exec "$@"
+# $1 is the unpacked image, $2 the scratch folder, $3 an option of the overlay, $4 and $5 are user and group;
+# the rest is run. The image is bound to a name without colons and commas, which the options of an overlay
+# could not hold. The user gets a line in the overlay's /etc/passwd, which must not be a link to elsewhere.
+OVERLAY = f"""\
+set -e
+cd "$2"
+mkdir -p tmp var home over
+chmod 1777 tmp var
+mount -t tmpfs -o mode=755 tmpfs over
+mkdir over/image over/upper over/work over/root
+chmod 755 over/*
+mount --bind "$1" over/image
+mount -t overlay -o "$3lowerdir=over/image,upperdir=over/upper,workdir=over/work" overlay over/root
+add() {{
+    [ -f "$1" ] && [ ! -L "$1" ] && [ ! -L "${{1%/*}}" ] || return 0
+    grep -q "^[^:]*:[^:]*:$2:" "$1" && return 0
+    if grep -q "^{USER}:" "$1"; then echo "user$3"; else echo "{USER}$3"; fi >>"$1"
+}}
+add over/root/etc/passwd "$4" ":x:$4:$5::{HOME}:/bin/sh"
+add over/root/etc/group "$5" ":x:$5:"
+shift 5
+exec "$@"
 """
 
 # What Docker leaves to root in a container.
@@ -73,11 +87,13 @@ def find() -> UserNamespace:
     return found
 
 
-def prepare(runtime: UserNamespace, image: Image, store: ContentStore, *, load: bool, quiet: bool) -> str:
+def prepare(
+    runtime: UserNamespace, image: Image, store: ContentStore, request: RunRequest, *, load: bool, quiet: bool
+) -> Prepared:
     """The unpacked image, in the cache; made if it is not there."""
     from afenv.run.prepared import root_of
 
-    return str(root_of(image, store, quiet=quiet))
+    return Prepared(str(root_of(image, store, quiet=quiet)))
 
 
 def launch(
@@ -98,6 +114,7 @@ def _launch(
     return (
         *_outer(runtime),
         *("/bin/sh", "-c", OVERLAY, "sh", image, scratch, "" if runtime.root else "userxattr,"),
+        *(str(request.uid), str(request.gid)),
         *(*runtime.bwrap, *more, *options(runtime, config, request), "--"),
         *whole_command(config, request),
     )

@@ -25,7 +25,8 @@ def test_a_command_line(request_, tmp_path):
     words = launch(USER, "/cache/trees/x", CONFIG, request_, "/scratch")
     assert words[:6] == ("unshare", "--user", "--map-root-user", "--mount", "--propagation", "slave")
     at = words.index("sh", words.index("-c"))
-    assert words[at : at + 5] == ("sh", "/cache/trees/x", "/scratch", "userxattr,", "bwrap")
+    expected = ("sh", "/cache/trees/x", "/scratch", "userxattr,", "1234", "100", "bwrap")
+    assert words[at : at + 7] == expected
     assert words[-2:] == ("--", "ls")
     text = " ".join(words)
     assert "--unshare-user --uid 1234 --gid 100 --unshare-pid" in text

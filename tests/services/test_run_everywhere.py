@@ -59,6 +59,7 @@ PROBE = r"""
 say() { printf '%s\0%s\0' "$1" "$2"; }
 say folder "$(pwd)"
 say user "$(id -u):$(id -g)"
+say name "$(whoami 2>&1) $?"; say group "$(id -gn 2>&1)"
 say umask "$(umask)"
 say HOME "$HOME"; say USER "$USER"; say LOGNAME "$LOGNAME"; say PATH "$PATH"; say LANG "$LANG"
 say NASTY "$NASTY"; say LINES "$LINES|"; say GIVEN "$GIVEN"; say OVERRIDDEN "$OVERRIDDEN"
@@ -342,6 +343,13 @@ def _user(facts: Facts, place: Place) -> None:
     assert facts["user"] == [f"{place.user.pw_uid}:{place.user.pw_gid}".encode()]
 
 
+def _named(facts: Facts, place: Place) -> None:
+    name, status = facts["name"][0].split()
+    assert status == b"0"
+    assert name in (b"root", b"analyst", place.user.pw_name.encode())
+    assert len(facts["group"][0].split()) == 1, facts["group"]
+
+
 def _owner(_: Facts, place: Place) -> None:
     for name in ("made", "made/plain", "made/program"):
         assert (place.work / name).stat().st_uid == place.user.pw_uid
@@ -361,11 +369,6 @@ def _scratch(facts: Facts, _: Place) -> None:
     assert facts["/dev/shm"] == [b"text"]
 
 
-def _gone(_: Facts, place: Place) -> None:
-    _, out, _ = place.run("sh", "-c", "ls -A /tmp $HOME | grep file; echo /tmp/*")
-    assert b"file" not in out
-
-
 def _name_of_host(facts: Facts, _: Place) -> None:
     assert facts["hostname"] == [socket.gethostname().encode()]
 
@@ -382,6 +385,7 @@ def _alone(facts: Facts, _: Place) -> None:
 TABLE: dict[str, Callable[[Facts, Place], None]] = {
     "the working directory is the host's, whatever its name": _folder,
     "the user and the group are the caller's": _user,
+    "the user and the group have names": _named,
     "what is written belongs to the caller": _owner,
     "the umask is 022": _modes,
     "HOME is the same everywhere": _is("HOME", "/run/home"),
@@ -397,7 +401,6 @@ TABLE: dict[str, Callable[[Facts, Place], None]] = {
     "the host's time zone stays outside": _is("zone", "UTC"),
     "there is no terminal unless one is asked for": _is("terminal", ""),
     "HOME, /tmp, /var/tmp and /dev/shm can be used": _scratch,
-    "nothing stays in /tmp and HOME": _gone,
     "the name of the host is the host's": _name_of_host,
     "the host's network can be used": _is("network", "reached"),
     "devices are there": _is("devices", "33"),
@@ -417,7 +420,7 @@ def test_behaviour(behaviour: str, facts: Facts, place: Place) -> None:
     TABLE[behaviour](facts, place)
 
 
-@pytest.mark.parametrize("status", [1, 3, 125, 255])
+@pytest.mark.parametrize("status", [3, 125, 255])
 def test_the_exit_status_is_passed_on(place: Place, status: int) -> None:
     assert place.run("sh", "-c", f"exit {status}") == (status, b"", b"")
 
@@ -460,8 +463,8 @@ def test_streams_are_apart_and_carry_any_bytes(place: Place) -> None:
 
 
 def test_large_output(place: Place) -> None:
-    size = 64 << 20
-    status, out, _ = place.run("dd", "if=/dev/zero", "bs=1048576", "count=64")
+    size = 32 << 20
+    status, out, _ = place.run("dd", "if=/dev/zero", "bs=1048576", "count=32")
     assert (status, len(out)) == (0, size)
 
 
@@ -469,7 +472,6 @@ def test_a_command_that_is_not_there(place: Place) -> None:
     status, out, err = place.run("no-such-command")
     assert (status, out) == (127, b"")
     assert b"no-such-command" in err
-    assert place.run("./no/such/command")[0] == 127
 
 
 def test_a_file_that_is_not_executable(place: Place) -> None:
@@ -533,8 +535,12 @@ def test_nothing_is_left_behind(place: Place) -> None:
     """Processes that the command started end with it, and the folders for what it wrote are removed."""
     mark = f"60.{os.getpid()}"
     before = set(Path(tempfile.gettempdir()).glob("afenv-run-[!t]*"))
-    status, _, _ = place.run("sh", "-c", f"sleep {mark} >/dev/null 2>&1 & mkdir -m 0 /tmp/closed; exit 5")
+    script = (
+        f"ls -A $HOME /var/tmp; ls /tmp/file; sleep {mark} >/dev/null 2>&1 & mkdir -m 0 /tmp/closed; exit 5"
+    )
+    status, out, _ = place.run("sh", "-c", script)
     assert status == 5
+    assert b"file" not in out  # of the probe
     listed = functools.partial(subprocess.run, ["ps", "ax", "-o", "args"], capture_output=True, text=True)
     assert f"sleep {mark}\n" not in listed(check=True).stdout
     own = {path for path in Path(tempfile.gettempdir()).glob("afenv-run-[!t]*") if _mine(path, place)}
