@@ -71,7 +71,20 @@ class _Upload:
     def run(self, mount_from: Sequence[str]) -> None:
         if self._mount(mount_from):
             return
-        failures, before = 0, 0
+        if self._size <= CHUNK:
+            self._send_all()
+            return
+        from afenv_registry.bookmarks import load_bookmark, remove_bookmark
+
+        place = self._session.endpoint.base
+        self._url = load_bookmark(place, self._digest) or self._url
+        if self._url:
+            self._find_out()
+        self._send_all()
+        remove_bookmark(place, self._digest)
+
+    def _send_all(self) -> None:
+        failures, before = 0, self._at
         if not self._url:
             self._begin(self._session.send("POST", "blobs/uploads/"))
         while True:
@@ -207,6 +220,10 @@ class _Upload:
         if answer.status in (202, 204, 201):
             self._at += count
             self._locate(answer)
+            if self._at < self._size:
+                from afenv_registry.bookmarks import save_bookmark
+
+                save_bookmark(self._session.endpoint.base, self._digest, self._url)
             found = _RANGE.match(answer.header("range") or "")
             if found and int(found[1]) + 1 < self._at:  # it took less than was sent
                 self._sent(int(found[1]) + 1 - self._at)

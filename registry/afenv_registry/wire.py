@@ -116,9 +116,11 @@ class Wire:
         self._socket.sendall(data)
 
     def _has_answer(self) -> bool:
+        if type(self._socket) is not socket.socket:
+            return True  # TLS cannot look ahead; reading the head will tell
         try:
             return bool(self._socket.recv(1, socket.MSG_PEEK))
-        except (OSError, ValueError):
+        except OSError:
             return False
 
     def _body(self, file: BinaryIO, body: Body, sent: Callable[[int], None]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
+import threading
 import time
 
 import pytest
@@ -117,6 +119,49 @@ def test_only_what_is_missing_travels(there, image, fresh, store):
         fresh.put(store.read(layer.digest))
     pull(there, fresh)
     assert there.methods() == ["GET"] * 3
+
+
+def test_an_empty_blob(there, fresh):
+    there.blobs["group/sample"][digest_of(b"")] = b""
+    with CLIENT.repository(f"{there.host}/group/sample") as repository:
+        repository.fetch_blob(digest_of(b""), 0, fresh)
+    assert fresh.trusted(digest_of(b""), 0)
+
+
+def test_an_interruption_ends_it_and_keeps_what_came(there, image, fresh):
+    over = threading.Event()
+
+    def hang(handler) -> None:
+        cut(1000)(handler)
+        os.kill(os.getpid(), signal.SIGINT)
+        over.wait(20)
+
+    on_blobs(there, hang)
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        pull(there, fresh)
+    over.set()
+    assert time.monotonic() - begun < 5
+    pull(there, fresh)
+    assert all(fresh.trusted(layer.digest, layer.size) for layer in image.layers)
+    assert parts(fresh) == []
+
+
+def test_two_pulls_at_once_bring_everything_once(there, image, fresh, tmp_path):
+    def delayed(handler) -> None:
+        time.sleep(0.2)
+        digest = handler.path.rsplit("/", 1)[1]
+        handler.answer(200, there.blobs["group/sample"][digest])
+
+    there.faults["GET"] = [None] * 4 + [delayed] * 8
+    stores = [ContentStore(fresh.folder), ContentStore(fresh.folder)]
+    threads = [threading.Thread(target=pull, args=(there, one)) for one in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(fresh.trusted(layer.digest, layer.size) for layer in image.layers)
+    assert sum(len(asked_for(there, layer.digest)) for layer in image.layers) == len(image.layers)
 
 
 def test_resolving_brings_no_layer(there, image):

@@ -99,6 +99,51 @@ def test_a_small_blob_goes_on_too(registry):
     assert ranges(registry) == [f"4000-{CHUNK - 1}"]
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """A cache of its own."""
+    monkeypatch.setenv("AFENV_CACHE_DIR", str(tmp_path / "bookmarks"))
+    return tmp_path / "bookmarks" / "tmp"
+
+
+def interrupted(registry, opener) -> None:
+    """A push that ends in the middle of a chunk, as by Ctrl-C."""
+    total = [0]
+
+    def count(amount: int) -> None:
+        total[0] += amount
+        if total[0] > 2.5 * CHUNK:
+            raise KeyboardInterrupt
+
+    client = RegistryClient(patience=QUICK)
+    with pytest.raises(KeyboardInterrupt), client.repository(f"{registry.host}/a/b") as repository:
+        repository.put_blob(
+            DIGEST, len(DATA), lambda: opener("rb") if opener else io.BytesIO(DATA), sent=count
+        )
+
+
+def test_the_next_process_goes_on(registry, opener, cache):
+    interrupted(registry, opener)
+    (bookmark,) = cache.iterdir()
+    assert bookmark.stat().st_mode & 0o777 == 0o600
+    registry.requests.clear()
+    assert put(registry, opener) == len(DATA)
+    assert registry.methods().count("POST") == 0
+    assert int(ranges(registry)[0].partition("-")[0]) >= 2 * CHUNK
+    assert list(cache.iterdir()) == []
+
+
+def test_bookmarks_of_uploads_that_are_gone(registry, opener, cache):
+    interrupted(registry, opener)
+    registry.uploads.clear()
+    assert put(registry, opener) == len(DATA)
+    assert list(cache.iterdir()) == []
+    interrupted(registry, opener)
+    next(cache.iterdir()).write_text("damaged")
+    registry.blobs.clear()
+    assert put(registry, opener) == len(DATA)
+
+
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_a_registry_that_fails_in_between(registry, status):
     registry.faults["PATCH"] = [None, status, status]
