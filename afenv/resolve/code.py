@@ -140,7 +140,7 @@ class _Seen:
 
 
 def _key(fingerprint: str, allow_dirty: bool, live: bool) -> str:
-    return sha256_bytes(canonical.compact([2, fingerprint, allow_dirty, live]))
+    return sha256_bytes(canonical.compact([3, fingerprint, allow_dirty, live]))
 
 
 def _record(code: LockedCode) -> dict[str, Any]:
