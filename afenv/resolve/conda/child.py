@@ -54,10 +54,11 @@ class _Question:
             )
             for name, version, build in asked["virtual"]
         ]
+        online = "no-cache" if asked.get("anew") else "cache-or-fetch"
         self.gateway = rattler.Gateway(
             cache_dir=asked["cache"],
             default_config=rattler.SourceConfig(
-                cache_action="force-cache-only" if asked["offline"] else "cache-or-fetch"
+                cache_action="force-cache-only" if asked["offline"] else online
             ),
             client=rattler.Client.default_client(RETRIES, user_agent="afenv", timeout=PATIENCE),
         )
@@ -158,6 +159,16 @@ def _match(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _answer(asked: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return await _once(asked)
+    except GatewayError as error:
+        # py-rattler does not take "not modified" for the index of shards if the answer says nothing more
+        if "304 Not Modified" not in str(error):
+            raise
+        return await _once({**asked, "anew": True})
+
+
+async def _once(asked: dict[str, Any]) -> dict[str, Any]:
     if asked.get("op") == "lookup":
         return await _lookup(asked)
     if asked.get("op") == "match":
