@@ -19,6 +19,7 @@ from typing import Any, Literal
 from afenv.errors import AfenvError
 from afenv.oci.model import Image
 from afenv.run.command_errors import SHELL_CHECK, no_command, not_executable
+from afenv.run.namespaces import check_user_namespaces, is_set_user_id
 from afenv.run.remedies import apptainer_remedy
 from afenv.run.request import (
     HOME,
@@ -48,15 +49,20 @@ class Apptainer:
 
 
 def find() -> Apptainer:
-    """Apptainer or Singularity, if there is such a command (``AFENV_APPTAINER`` may name it); else E501."""
-    given = _given()
-    if given:
-        return given
+    """Apptainer or Singularity, if there is such a command (``AFENV_APPTAINER`` may name it); else E501.
+
+    E502 if it needs user namespaces, and there are none.
+    """
+    found = _given()
     for name in NAMES:
-        found = shutil.which(name)
-        if found:
-            return Apptainer(command=(found,))
-    raise AfenvError("E501", "there is no apptainer on this host")
+        path = shutil.which(name)
+        if path and not found:
+            found = Apptainer(command=(path,))
+    if found is None:
+        raise AfenvError("E501", "there is no apptainer on this host")
+    if os.geteuid() != 0 and not is_set_user_id():
+        check_user_namespaces("apptainer", ("--user",))
+    return found
 
 
 def for_jobs() -> Apptainer:

@@ -99,15 +99,22 @@ def _required(name: str) -> tuple[str, ...]:
     return command
 
 
+def _run(command: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=PATIENCE
+    )
+
+
 def _ask(name: str, command: tuple[str, ...]) -> str:
     try:
-        result = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=PATIENCE
-        )
+        result = _run(command)
     except OSError as error:
         raise AfenvError("E502", f"{name} cannot be started: {error.strerror}", place=command[0]) from None
     except subprocess.TimeoutExpired:
         raise AfenvError("E502", f"{name} does not answer within {PATIENCE:.0f} s") from None
     if result.returncode != 0 or not result.stdout.split():
-        raise AfenvError("E502", f"{name} does not work: {words(result)}")
+        said = words(result)
+        if "template:" in said:  # what Docker before 23 says of a format when there is no engine
+            said = words(_run((*command[: command.index("info")], "version")))
+        raise AfenvError("E502", f"{name} does not work: {said}")
     return result.stdout

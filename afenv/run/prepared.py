@@ -7,21 +7,17 @@ of the image that it was made from.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
 from afenv.errors import AfenvError
 from afenv.oci.model import Image
+from afenv.run.namespaces import is_set_user_id
 from afenv.store.content import ContentStore
 
 Form = Literal["sif", "sandbox"]
 SETTING = "AFENV_APPTAINER_IMAGE"
 _SIF_FORM = 1  # of the SIFs in the cache; counted up when they are to be made anew
-_SET_USER_ID = (
-    *("/usr/libexec/apptainer/bin/starter-suid", "/usr/lib/x86_64-linux-gnu/apptainer/bin/starter-suid"),
-    *("/usr/libexec/singularity/bin/starter-suid", "/usr/lib/x86_64-linux-gnu/singularity/bin/starter-suid"),
-)
 
 
 def root_of(image: Image, store: ContentStore, *, quiet: bool) -> Path:
@@ -77,7 +73,7 @@ def for_apptainer(image: Image, store: ContentStore, *, quiet: bool) -> Path:
     form = form_for_apptainer(
         asked=asked,
         root=os.geteuid() == 0,
-        set_user_id=_any_is_set_user_id(_SET_USER_ID),
+        set_user_id=is_set_user_id(),
         fuse=os.access("/dev/fuse", os.R_OK | os.W_OK),
     )
     if form == "sif":
@@ -87,14 +83,3 @@ def for_apptainer(image: Image, store: ContentStore, *, quiet: bool) -> Path:
             if asked or error.code not in ("E030", "E414"):
                 raise
     return root_of(image, store, quiet=quiet)
-
-
-def _any_is_set_user_id(paths: Iterable[str]) -> bool:
-    for path in paths:
-        try:
-            status = os.stat(path)  # noqa: PTH116
-        except OSError:
-            continue
-        if status.st_uid == 0 and status.st_mode & 0o4000:
-            return True
-    return False

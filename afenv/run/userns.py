@@ -12,7 +12,6 @@ import json
 import os
 import shlex
 import shutil
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any, Literal
 from afenv.errors import AfenvError
 from afenv.oci.model import Image
 from afenv.run.command_errors import why_not_started
-from afenv.run.remedies import why_no_user_namespaces
+from afenv.run.namespaces import check_user_namespaces
 from afenv.run.request import HOME, UMASK, USER, Prepared, RunRequest, all_variables, whole_command
 from afenv.run.supervise import supervise
 from afenv.store.content import ContentStore
@@ -78,12 +77,7 @@ def find() -> UserNamespace:
     if not bwrap or not unshare:
         raise AfenvError("E501", f"there is no {'unshare' if bwrap else 'bwrap (bubblewrap)'} on this host")
     found = UserNamespace(unshare=unshare, bwrap=bwrap, root=os.geteuid() == 0)
-    tried = subprocess.run(
-        (*_outer(found), "true"), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )
-    if tried.returncode != 0:
-        reason, remedy = why_no_user_namespaces(tried.stderr.strip())
-        raise AfenvError("E502", f"userns does not work: {reason}", remedy=remedy)
+    check_user_namespaces("userns", _outer(found)[1:-1])
     return found
 
 

@@ -168,6 +168,7 @@ class Place:
             "network": True,
             "entrypoint": True,
             "prepare": False,
+            "host": "",
         }
         return [sys.executable, str(CHILD), json.dumps(asked | more)]
 
@@ -551,3 +552,42 @@ def _mine(path: Path, place: Place) -> bool:
     with contextlib.suppress(OSError):
         return path.stat().st_uid == place.user.pw_uid
     return False
+
+
+def test_a_host_without_user_namespaces(place: Place) -> None:
+    """What the kernel forbids is said, with what to ask the administrator for."""
+    if place.case.user != "user" or place.case.runtime not in ("userns", "apptainer") or os.getuid() != 0:
+        return
+    status, out, err = place.run("sh", "-c", "echo ran", host="no namespaces")
+    assert (status, out) == (3, b""), err
+    assert b"error E502" in err
+    assert b"user.max_user_namespaces=15000" in err
+
+
+def test_a_host_without_fuse(place: Place) -> None:
+    """An ordinary user's Apptainer runs a folder then, and says what is missing if it must not."""
+    if place.case != Case("apptainer", "user", "sif") or os.getuid() != 0:
+        return
+    status, out, err = place.run("sh", "-c", "echo ran", host="no fuse")
+    assert (status, out) == (3, b"")
+    assert b"error E502" in err
+    assert b"/dev/fuse" in err
+    place.variables["AFENV_APPTAINER_IMAGE"] = ""
+    try:
+        assert place.run("sh", "-c", "echo ran", host="no fuse") == (0, b"ran\n", b"")
+    finally:
+        place.variables["AFENV_APPTAINER_IMAGE"] = place.case.form
+
+
+def test_an_engine_that_does_not_answer(place: Place) -> None:
+    if place.case.runtime != "docker":
+        return
+    command = place.variables["AFENV_DOCKER"]
+    place.variables["AFENV_DOCKER"] = f"{command} --host unix:///nowhere/docker.sock"
+    try:
+        status, _, err = place.run("sh", "-c", "echo ran")
+    finally:
+        place.variables["AFENV_DOCKER"] = command
+    assert status == 3
+    assert b"error E502: docker does not work: " in err
+    assert b"docker.sock" in err
