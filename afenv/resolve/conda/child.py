@@ -54,11 +54,14 @@ class _Question:
             )
             for name, version, build in asked["virtual"]
         ]
-        online = "no-cache" if asked.get("anew") else "cache-or-fetch"
         self.gateway = rattler.Gateway(
             cache_dir=asked["cache"],
             default_config=rattler.SourceConfig(
-                cache_action="force-cache-only" if asked["offline"] else online
+                cache_action="force-cache-only"
+                if asked["offline"]
+                else "no-cache"
+                if asked.get("anew")
+                else "cache-or-fetch"
             ),
             client=rattler.Client.default_client(RETRIES, user_agent="afenv", timeout=PATIENCE),
         )
