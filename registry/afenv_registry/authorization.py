@@ -22,6 +22,7 @@ from afenv_registry.urls import same_origin
 
 _CHALLENGE = re.compile(r"(?:^|,)\s*([A-Za-z][A-Za-z0-9_-]*)(?=\s+[A-Za-z_]+\s*=|\s*(?:,|$))")
 _PARAMETER = re.compile(r'([A-Za-z_]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^",\s]+))')
+LONGEST = 8192  # letters of a challenge that are looked at
 LIFETIME = 60.0  # seconds of a token that does not say how long it is good
 EARLY = 5.0  # seconds before its end in which a token is renewed
 
@@ -31,6 +32,7 @@ def parse_challenge(header: str) -> tuple[str, dict[str, str]]:
 
     Of several challenges in it, Bearer is preferred to Basic.
     """
+    header = header[:LONGEST]
     masked = re.sub(r'"(?:[^"\\]|\\.)*"', lambda quoted: "x" * len(quoted[0]), header)
     starts = [(match[1].lower(), match.start(1), match.end(1)) for match in _CHALLENGE.finditer(masked)]
     if not starts:

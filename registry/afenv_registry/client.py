@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from afenv.errors import AfenvError
@@ -147,10 +148,14 @@ class RegistryClient:
     def _connected(
         self, reference: Reference, actions: str, progress: Progress | None
     ) -> Iterator[Repository]:
-        transport = Transport(self._patience, progress.note if progress else lambda _: None)
+        tell = progress.note if progress else lambda _: None
+        own = Session(
+            Transport(self._patience, tell), origin(reference, plain_http=self._plain_http), actions
+        )
+        less = replace(self._patience, connect=min(self._patience.connect, 5.0), attempts=2)
+        others = [Session(Transport(less, tell), mirror, "pull") for mirror in mirrors(reference)]
+        repository = Repository(own.transport, reference, own, others)
         try:
-            own = Session(transport, origin(reference, plain_http=self._plain_http), actions)
-            others = [Session(transport, mirror, "pull") for mirror in mirrors(reference)]
-            yield Repository(transport, reference, own, others)
+            yield repository
         finally:
-            transport.close()
+            repository.close()

@@ -70,6 +70,7 @@ def fetch(
                     raise
                 if error.code in ("E301", "E302"):
                     part.restart()
+                session.down = error.code == "E201"
                 problems.append(error)
         problems.sort(key=lambda error: error.code not in ("E301", "E302"))  # the gravest gives the status
         raise AfenvError.many([problem for error in problems for problem in error.problems])

@@ -42,7 +42,7 @@ def pull_blobs(
 
     def abort() -> None:
         stop.set()
-        repository.transport.close()
+        repository.close()
 
     def one(blob: tuple[str, int]) -> None:
         fetch(repository.sessions, *blob, store, progress, stop)

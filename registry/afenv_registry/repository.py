@@ -27,7 +27,10 @@ from afenv_registry.urls import same_origin
 if TYPE_CHECKING:
     from afenv.store.content import ContentStore
 
-MANIFEST = 16 << 20  # bytes; a manifest or config larger than this is refused
+MANIFEST = (
+    4 << 20
+)  # bytes; registries need not take larger manifests (distribution-spec 1.1, pushing manifests)
+SMALL = 16 << 20  # bytes of a config, or another blob that is read whole
 PAGES = 1000  # of one list
 ACCEPT = ", ".join((media.IMAGE_MANIFEST, media.DOCKER_MANIFEST, media.IMAGE_INDEX, media.DOCKER_INDEX))
 OTHER_DIGEST = re.compile(r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[a-zA-Z0-9=_-]+\Z")
@@ -52,8 +55,14 @@ class Repository:
 
     @property
     def sessions(self) -> tuple[Session, ...]:
-        """Where to read from, in order."""
-        return (*self.mirrors, self.own)
+        """Where to read from, in order; without the mirrors that were not reached."""
+        return (*(mirror for mirror in self.mirrors if not mirror.down), self.own)
+
+    def close(self) -> None:
+        """Break off what is under way, in any thread."""
+        self.transport.close()
+        for mirror in self.mirrors:
+            mirror.transport.close()
 
     # manifests
 
@@ -62,9 +71,10 @@ class Repository:
         for session in self.sessions:
             try:
                 found = self._find_manifest(session, name, accept)
-            except AfenvError:
+            except AfenvError as error:
                 if session is self.own:
                     raise
+                session.down = error.code == "E201"
                 continue
             if found is not None:
                 return found
@@ -141,7 +151,7 @@ class Repository:
             raise self.own.refused(answer, "it does not say whether it has a blob")
         return True
 
-    def get_blob(self, digest: str, *, limit: int = MANIFEST) -> bytes:
+    def get_blob(self, digest: str, *, limit: int = SMALL) -> bytes:
         """A small blob, checked. E604 if there is none, E301 if it is another, E602 if it is larger."""
         last: AfenvError | None = None
         for session in self.sessions:
@@ -155,6 +165,7 @@ class Repository:
                 if answer.status != 404:
                     raise session.refused(answer, f"it does not give {digest}")
             except AfenvError as error:
+                session.down = error.code == "E201"
                 last = error
         raise last or AfenvError("E604", f"there is no blob {digest}", place=self.name)
 

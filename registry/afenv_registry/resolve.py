@@ -11,7 +11,7 @@ from afenv.errors import AfenvError
 from afenv.oci.graph import INDEXES, check_descriptor, checked_member, descriptors, is_index
 from afenv.oci.registries import RemoteImage, RemoteManifest
 from afenv.record import replace
-from afenv_registry.repository import MANIFEST, Repository
+from afenv_registry.repository import Repository
 
 DEPTH = 3  # indexes inside indexes
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "i686": "386", "armv7l": "arm"}
@@ -107,7 +107,7 @@ def _complete(repository: Repository, found: RemoteManifest, index: RemoteManife
         raise AfenvError("E602", "its manifest is of a kind that is not supported", place=place)
     check_descriptor(config, place)
     descriptors(found, "layers")
-    content = repository.get_blob(config["digest"], limit=MANIFEST)
+    content = repository.get_blob(config["digest"])
     if len(content) != config["size"]:
         raise AfenvError("E302", f"its config has {len(content)} bytes, not {config['size']}", place=place)
     exact = replace(repository.reference, digest=found.digest)

@@ -23,6 +23,7 @@ class Session:
         self.transport = transport
         self.endpoint = endpoint
         self.authorization = Authorization(transport, endpoint, actions)
+        self.down = False  # a mirror that was not reached, and is not asked again
 
     def url(self, location: str, base: str | None = None) -> str:
         """The URL of a part of the repository, or what a ``Location`` header names.

@@ -14,6 +14,8 @@ import time
 import warnings
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from afenv.errors import AfenvError
 from afenv.oci.layout import write_layout
@@ -387,3 +389,22 @@ def test_challenges_are_parsed():
         {"realm": "https://a/b", "service": "x", "scope": "a:b:pull,push c"},
     )
     assert parse_challenge("") == ("", {})
+    assert parse_challenge('Basic realm="x, Bearer y=z", Bearer realm="https://a/b",service="s"') == (
+        "bearer",
+        {"realm": "https://a/b", "service": "s"},
+    )
+    assert parse_challenge("Negotiate, Basic realm=x") == ("basic", {"realm": "x"})
+
+
+@given(st.text(max_size=200))
+def test_any_challenge_is_parsed(text):
+    assert isinstance(parse_challenge(text)[0], str)
+
+
+@pytest.mark.parametrize(
+    "text", ["a" * 65_000, "," * 65_000, "Bearer " + "a " * 30_000, 'Bearer a="' * 6_000]
+)
+def test_long_challenges_are_parsed_in_no_time(text):
+    begun = time.monotonic()
+    parse_challenge(text)
+    assert time.monotonic() - begun < 2

@@ -351,7 +351,7 @@ def test_a_manifest_that_has_no_end(there, fresh):
 
     there.faults["GET"] = [endless]
     error = failing(there, fresh)
-    assert (error.code, "larger than 16 MiB" in str(error)) == ("E602", True)
+    assert (error.code, "larger than 4 MiB" in str(error)) == ("E602", True)
     assert len(sent) < 20
 
 
@@ -545,6 +545,18 @@ def test_a_mirror_is_asked_first_and_the_registry_after_it(
     there.requests.clear()
     pull(there, ContentStore(fresh.folder / "2"))
     assert not there.requests
+
+
+def test_a_mirror_that_does_not_answer_is_asked_twice_at_most(
+    there, other_registry, image, fresh, monkeypatch
+):
+    monkeypatch.setenv("AFENV_MIRRORS", f"oci://{there.host}/=http://{other_registry.host}/copy/")
+    other_registry.faults["GET"] = [silent] * 50
+    begun = time.monotonic()
+    pull(there, fresh)
+    assert time.monotonic() - begun < 3
+    assert len(other_registry.requests) == 2
+    assert all(fresh.trusted(layer.digest, layer.size) for layer in image.layers)
 
 
 def test_what_a_mirror_sends_is_checked(there, other_registry, image, fresh, store, monkeypatch):

@@ -218,7 +218,7 @@ def test_a_manifest_of_100_mb(pushed, image, fresh):
 
     pushed.fail("GET", "/manifests/", huge, 1000)
     error = refused(pushed, fresh, image)
-    assert (error.code, "larger than 16 MiB" in str(error)) == ("E602", True)
+    assert (error.code, "larger than 4 MiB" in str(error)) == ("E602", True)
 
 
 def test_an_index_that_contains_itself(pushed, image, fresh):
