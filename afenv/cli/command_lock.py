@@ -38,6 +38,7 @@ def run(options: Namespace) -> int:
 def _show(options: Namespace, project: Project, lock: Lock, verdict: str) -> None:
     environments = {
         name: {
+            "base": environment.base.reference if environment.base else None,
             "debs": len(environment.debs),
             "conda": len(environment.conda),
             "wheels": len(environment.wheels),
@@ -57,8 +58,9 @@ def _show(options: Namespace, project: Project, lock: Lock, verdict: str) -> Non
     say(f"{project.lock_path} {verdict}", quiet=options.quiet)
     for name, counts in environments.items():
         conda = f"{counts['conda']} conda packages, " if counts["conda"] else ""
+        base = f"on {counts['base']}, " if counts["base"] else ""
         say(
-            f"  {name}: {counts['debs']} Debian packages, {conda}{counts['wheels']} wheels, "
+            f"  {name}: {base}{counts['debs']} Debian packages, {conda}{counts['wheels']} wheels, "
             f"as of {counts['as-of']}",
             quiet=options.quiet,
         )
