@@ -415,6 +415,20 @@ def test_private_repositories_by_token(world: World, web: Web) -> None:
     check(found, world, "main")
 
 
+def test_a_mirror_with_a_password(world: World, web: Web) -> None:
+    """What a mirror rule says of this host is used, and kept nowhere."""
+    mirror = web.url.replace("//", f"//{web.user}:{web.secret}@")
+    world.variables["AFENV_MIRRORS"] = f"https://git.example.org/={mirror}/"
+    found = world.afenv("https://git.example.org/main.git", "v1")
+    nowhere("SECRET", world, found)
+    check(found, world, "v1")
+    assert [one["git"] for one in found["lock"]["submodules"]] == ["https://git.example.org/lib.git"]
+    world.variables["AFENV_MIRRORS"] = f"https://git.example.org/={mirror.replace('SECRET', 'SECRET-x')}/"
+    found = world.afenv("https://git.example.org/main.git", "v1")
+    assert found["code"] == "E131"
+    nowhere("SECRET", world, found)
+
+
 def test_history_is_not_fetched(world: World, web: Web) -> None:
     web.user = "oauth2"
     world.variables["AFENV_GIT_TOKEN_127_0_0_1"] = web.secret
