@@ -111,14 +111,14 @@ def _script(prefix: str, package: LockedConda) -> tuple[str, ...]:
         "PKG_VERSION": package.version,
         "PKG_BUILDNUM": str(package.build_number),
     }
-    settings = [f"{key}={value}" for key, value in variables.items()]
+    settings = " ".join(f"{key}={_quote(value)}" for key, value in variables.items())
     script = f"{prefix}/bin/.{package.name}-post-link.sh"
     messages = f"{prefix}/.messages.txt"
     line = (
-        f'[ -e "$0" ] || exit 0; /bin/sh -c {_quote(_BASH)} "$0" || exit; '
+        f'[ -e "$0" ] || exit 0; export {settings}; /bin/sh -c {_quote(_BASH)} "$0" || exit; '
         f"if [ -e {_quote(messages)} ]; then cat {_quote(messages)}; rm {_quote(messages)}; fi"
     )
-    return ("/usr/bin/env", *settings, "/bin/sh", "-c", line, script)
+    return ("/bin/sh", "-c", line, script)
 
 
 def _quote(text: str) -> str:
