@@ -54,7 +54,7 @@ class Signed:
             for subject in value["subject"]:
                 subject["digest"].items()
             str(value["predicateType"])
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise AfenvError("E611", "the envelope does not hold an in-toto statement") from None
         found: dict[str, Any] = value
         return found
@@ -142,7 +142,7 @@ def read_bundle(data: bytes) -> Signed:
         )
     except AfenvError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         raise AfenvError("E611", "the sigstore bundle is damaged") from None
 
 

@@ -14,9 +14,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from afenv.attest.facts import Facts
 from afenv.attest.keys import PublicKey, load_public, read_public
 from afenv.attest.licenses import NOASSERTION
-from afenv.attest.verify import Facts
 from afenv.documents.schema import schema_problems
 from afenv.documents.yaml_tree import read_yaml
 from afenv.errors import AfenvError, Problem

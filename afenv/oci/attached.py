@@ -98,7 +98,7 @@ def read_index(data: bytes, place: str) -> list[dict[str, Any]]:
         )
         if not good:
             raise ValueError
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise AfenvError("E510", "this is not a list of referrers", place=place) from None
     found: list[dict[str, Any]] = entries
     return found
@@ -119,7 +119,7 @@ def content_descriptor(manifest: bytes, subject: str, place: str) -> Descriptor:
         )
         if not PATTERN.match(found.digest) or not 0 <= found.size <= LARGEST:
             raise ValueError
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise AfenvError(
             "E510", "this artifact manifest does not have the form expected", place=place
         ) from None

@@ -31,6 +31,7 @@ from afenv.oci.registries import Repository
 TYPES = (media.LOCK, media.ANALYSIS_MANIFEST, media.SPDX, media.IN_TOTO, media.SIGSTORE_BUNDLE)
 ATTEMPTS = 4  # to change a list that others change too
 MOST = 256  # attachments of one image that are looked at
+TOTAL = 256 << 20  # bytes of them together
 
 
 def fallback_tag(digest: str) -> str:
@@ -107,12 +108,14 @@ def fetch_attachments(
     entries = [one for one in list_referrers(repository, subject) if one.get("artifactType") in types]
     if len(entries) > MOST:
         raise AfenvError("E602", f"{len(entries)} documents are attached to {subject}", place=repository.name)
-    found = []
+    found: list[Attachment] = []
     for entry in entries:
         manifest = repository.get_manifest(entry["digest"]).content
         if len(manifest) > MANIFEST_LIMIT:
             raise AfenvError("E510", f"{entry['digest']} is too large", place=repository.name)
         descriptor = content_descriptor(manifest, subject, repository.name)
+        if sum(len(one.content) for one in found) + descriptor.size > TOTAL:
+            raise AfenvError("E602", f"more than {TOTAL >> 20} MiB are attached", place=repository.name)
         content = repository.get_blob(descriptor.digest, limit=LARGEST)
         found.append(attachment_from(manifest, content, subject, repository.name))
     return found

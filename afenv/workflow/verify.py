@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from afenv.attest.content import held_components, holds_records
+from afenv.attest.facts import Check, Facts, Held
 from afenv.attest.keys import PublicKey, read_public
 from afenv.attest.policy import Policy, read_policy, violations
-from afenv.attest.verify import Check, Facts, Held, verify_image
+from afenv.attest.verify import verify_image
 from afenv.oci import media
 from afenv.oci.attached import Attachment, read_attachments
 from afenv.oci.files import Entry, LayerFiles, lay, merged
@@ -18,7 +19,7 @@ from afenv.oci.model import Image
 from afenv.oci.read import OpenedImage, open_image
 
 if TYPE_CHECKING:
-    from afenv.attest.verify import Vouches
+    from afenv.attest.statements import Vouches
     from afenv.store.content import ContentStore
 
 MARKS = {"ok": "ok     ", "bad": "WRONG  ", "missing": "MISSING", "unchecked": "–      "}
@@ -63,7 +64,13 @@ class Report:
             "provenance_signed": self.facts.provenance_trusted,
             "code": self.facts.code,
             "checks": [check.as_json() for check in self.checks],
-            "policy": {"name": self.policy, "violations": list(self.violations)} if self.policy else None,
+            "policy": {
+                "name": self.policy,
+                "violations": list(self.violations),
+                **({"code": "E614"} if self.violations else {}),
+            }
+            if self.policy
+            else None,
         }
 
     def as_text(self) -> str:

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from afenv.attest.facts import Facts
 from afenv.attest.policy import Choice, Policy, license_allowed, parse_policy, violations
 from afenv.attest.sign import key_signer, sign_image
-from afenv.attest.verify import Facts, verify_image
+from afenv.attest.verify import verify_image
 from afenv.cli import main
 from afenv.oci.layout import write_layout
 
@@ -151,6 +152,7 @@ def test_the_command_says_what_is_not_met(sample, store, tmp_path, monkeypatch, 
     assert json.loads(capsys.readouterr().out)["policy"] == {
         "name": "here",
         "violations": ["no signature is attached"],
+        "code": "E614",
     }
     (tmp_path / "policy.yaml").write_text("afenv-policy: 1\nname: here\n")
     assert main(arguments) == 0

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from afenv import canonical
 from afenv.attest.content import Component, components, differences
+from afenv.attest.facts import Held
 from afenv.attest.sign import key_signer, sign_image
-from afenv.attest.verify import Held, verify_image
+from afenv.attest.verify import verify_image
 from afenv.cli import main
 from afenv.digest import sha256_bytes
 from afenv.oci import media
@@ -234,3 +236,68 @@ def test_a_signer_without_a_key(sample, keys):
 
 def test_digests_are_of_contents(sample):
     assert sample.of(media.LOCK).digest == sha256_bytes(sample.of(media.LOCK).content)
+
+
+def other_lock(sample: Any) -> tuple[Attachment, Attachment]:
+    """A lock that was made later for the same image, and the provenance that names it."""
+    document = json.loads(sample.of(media.LOCK).content)
+    document["environments"]["default"]["as-of"] = "2026-02-01T00:00:00Z"
+    lock = changed(sample.of(media.LOCK), content=canonical.indented(document))
+    statement = json.loads(sample.of(media.IN_TOTO).content)
+    documents = statement["predicate"]["buildDefinition"]["externalParameters"]["documents"]
+    next(one for one in documents if one["name"] == "afenv.lock")["digest"]["sha256"] = lock.digest[7:]
+    return lock, changed(sample.of(media.IN_TOTO), content=canonical.compact(statement))
+
+
+def test_one_image_of_two_locks(sample, keys):
+    """The same image, locked again later: both generations of documents stand beside each other."""
+    lock, provenance = other_lock(sample)
+    key = keys["ed25519"]
+    later = [lock, provenance, sample.of(media.ANALYSIS_MANIFEST), sample.of(media.SPDX)]
+    both = [*sample.attachments, lock, provenance]
+    _, checks = verify_image(sample.image, both)
+    assert "bad" not in verdicts(checks).values()
+    for first, second in ((sample.attachments, later), (later, sample.attachments)):
+        signatures = sign_image(sample.image, second, key_signer(key))
+        _, checks = verify_image(sample.image, [*first, *second, *signatures], keys=[key.public])
+        assert verdicts(checks)["provenance"] == "ok"
+        assert "bad" not in verdicts(checks).values()
+    _, checks = verify_image(sample.image, [*sample.attachments, lock])
+    assert verdicts(checks)["lock"] == "bad", "no provenance names it"
+
+
+def test_only_what_a_key_vouches_for_counts_as_attached(sample, keys):
+    key = keys["ed25519"]
+    facts, _ = verify_image(sample.image, sample.attachments, keys=[key.public])
+    assert facts.attached == frozenset()
+    facts, _ = verify_image(sample.image, signed(sample, key), keys=[key.public])
+    assert facts.attached == {"lock", "manifest", "sbom", "provenance", "signature"}
+    facts, _ = verify_image(sample.image, sample.attachments)
+    assert facts.attached == {"lock", "manifest", "sbom", "provenance"}
+
+
+@pytest.mark.parametrize("kind", [media.SPDX, media.IN_TOTO, media.LOCK, media.SIGSTORE_BUNDLE])
+def test_deep_nesting_is_a_verdict(sample, kind):
+    deep = b"[" * 200_000
+    damaged = Attachment(artifact_type=kind, media_type=kind, title="x", content=deep)
+    _, checks = verify_image(sample.image, [damaged])
+    assert "bad" in verdicts(checks).values()
+
+
+@pytest.mark.parametrize(
+    "predicate",
+    [
+        None,
+        [],
+        {"buildDefinition": 1, "runDetails": 2},
+        {"runDetails": {"builder": "x", "byproducts": 7}},
+        {"buildDefinition": {"resolvedDependencies": [1, {"digest": 2}]}},
+        {"buildDefinition": {"externalParameters": {"documents": [{"digest": {}}]}}},
+    ],
+)
+def test_odd_predicates(sample, predicate):
+    statement = json.loads(sample.of(media.IN_TOTO).content) | {"predicate": predicate}
+    attachments = with_content(sample, media.IN_TOTO, json.dumps(statement).encode())
+    facts, checks = verify_image(sample.image, attachments)
+    assert facts.builder == "" and facts.code == []
+    assert verdicts(checks)["provenance"] == "ok"

@@ -23,6 +23,7 @@ def remote_cache(bench: Bench) -> None:
     project.afenv("build", "--locked", "--push", f"{host}/first:1", *cache)
     empty = bench.work / "empty-machine"
     count = iter(range(1000))
+    stored = []
 
     def forget() -> None:
         shutil.rmtree(empty, ignore_errors=True)
@@ -35,7 +36,9 @@ def remote_cache(bench: Bench) -> None:
     def mount() -> Sample:
         target = ("--push", f"{host}/mounted-{next(count)}:1")
         trusted = ("--cache-from", f"{host}/cache", "--cache-trust", public)
-        return project.afenv("build", "--locked", *target, *trusted, store=empty)
+        sample = project.afenv("build", "--locked", *target, *trusted, store=empty)
+        stored.append(sum(path.stat().st_size for path in empty.rglob("*") if path.is_file()))
+        return sample
 
     def rebuild() -> Sample:
         target = f"{host}/rebuilt-{next(count)}:1"
@@ -57,8 +60,7 @@ def remote_cache(bench: Bench) -> None:
     samples = outcome.samples["afenv, from the remote cache"]
     cpu = statistics.median(sample.cpu for sample in samples)
     bench.report.figure("CPU from the remote cache", cpu, "s", most=CPU)
-    stored = sum(path.stat().st_size for path in empty.rglob("*") if path.is_file())
-    bench.report.figure("in the cache of the empty machine", stored / 1e6, "MB", most=2)
+    bench.report.figure("in the cache of the empty machine", max(stored) / 1e6, "MB", most=2)
 
 
 def verify(bench: Bench) -> None:
