@@ -164,5 +164,5 @@ def home_of(tree: BaseTree, uid: int) -> str | None:
     """The home folder of a user, by number; None if ``/etc/passwd`` has no such user."""
     for record in accounts(tree):
         if record[2] == str(uid):
-            return record[5] or "/"
+            return record[5] if record[5].startswith("/") else "/"
     return None

@@ -1,7 +1,7 @@
 """The Python of a base image: which one, where wheels go, and what is there already.
 
 It is found by looking, in the order in which a shell would: the first ``python3`` on the ``PATH`` of the
-image's configuration. Nothing is run.
+image's configuration, which may be that of a virtual environment. Nothing is run.
 """
 
 from __future__ import annotations
@@ -66,11 +66,14 @@ def _python(tree: BaseTree, folder: str, name: str) -> LockedPython | None:
         for entry in _libraries(tree, f"{prefix}/{library}".lstrip("/"), posixpath.basename(real)):
             minor = _LIBRARY.match(posixpath.basename(entry))
             assert minor is not None
-            place = _executable(tree, folder, name, minor[1], real)
+            outside = posixpath.dirname(
+                folder.strip("/")
+            )  # of a virtual environment, whose program is a link
+            venv = tree.is_file(f"{outside}/pyvenv.cfg")
             return LockedPython(
                 version=_version(tree, real, prefix, minor[1]),
-                executable=place,
-                **_places(tree, prefix, entry, minor[1]),
+                executable=_executable(tree, folder, name, minor[1], real),
+                **(_own_places(outside, minor[1]) if venv else _places(tree, prefix, entry, minor[1])),
             )
     return None
 
@@ -126,6 +129,10 @@ def _places(tree: BaseTree, prefix: str, library: str, minor: str) -> dict[str, 
     if prefix == "usr" and b"/usr/local" in site:
         name = "dist-packages" if b"dist-packages" in site else "site-packages"
         return {"site_packages": f"/usr/local/lib/python{minor}/{name}", "scripts": "/usr/local/bin"}
+    return _own_places(prefix, minor)
+
+
+def _own_places(prefix: str, minor: str) -> dict[str, str]:
     start = f"/{prefix}" if prefix else ""
     return {
         "site_packages": f"{start}/lib/python{minor}/site-packages",

@@ -137,6 +137,25 @@ def test_without_the_name_python3_the_newest() -> None:
     assert python.executable == "/usr/bin/python3.12"
 
 
+def test_a_virtual_environment_on_the_path() -> None:
+    files = {
+        "usr/bin/python3.11": b"",
+        "usr/lib/python3.11/os.py": b"",
+        "usr/lib/python3.11/site.py": DEBIAN,
+        "opt/venv/pyvenv.cfg": b"home = /usr/bin",
+    }
+    links = {"opt/venv/bin/python3": "python3.11", "opt/venv/bin/python3.11": "/usr/bin/python3.11"}
+    python = base_python(
+        tree(files, links, {"usr/bin/python3.11": "3.11.2"}), ("/opt/venv/bin", *SYSTEM_PATH)
+    )
+    assert python == LockedPython(
+        version="3.11.2",
+        executable="/opt/venv/bin/python3.11",
+        site_packages="/opt/venv/lib/python3.11/site-packages",
+        scripts="/opt/venv/bin",
+    )
+
+
 def test_no_python() -> None:
     assert base_python(tree({"usr/bin/perl": b""}), SYSTEM_PATH) is None
     without_library = tree({"usr/bin/python3.9": b""}, {"usr/bin/python3": "python3.9"})
