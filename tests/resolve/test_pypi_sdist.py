@@ -1,0 +1,133 @@
+"""Choosing a source archive, reading what it wants, and the fixed form of a wheel."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import zipfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from afenv.errors import AfenvError
+from afenv.resolve.pypi_sdist import build_system, choose_sdist, fixed_wheel, unpack_sdist
+from afenv.resolve.pypi_target import target_of
+
+TARGET = target_of("3.11.2", (2, 36), "linux/amd64")
+AS_OF = datetime(2025, 1, 1, tzinfo=UTC)
+URL = "https://index.example.org/simple/old/"
+
+
+def page(*names: str, **more: object) -> bytes:
+    files = [{"filename": name, "url": f"../../f/{name}", "hashes": {"sha256": "a" * 64}} for name in names]
+    return json.dumps({"files": [{**file, **more} for file in files]}).encode()
+
+
+def choose(data: bytes, *requirements: str) -> str | None:
+    found = choose_sdist(data, URL, "old", requirements, TARGET, AS_OF)
+    return found.version if found else None
+
+
+def test_the_newest_that_fits_is_taken():
+    data = page("old-1.0.tar.gz", "old-1.10.tar.gz", "old-1.9.tar.gz", "old-2.0rc1.tar.gz")
+    assert choose(data) == "1.10"
+    assert choose(data, "old<1.10") == "1.9"
+    assert choose(data, "old<1.10", "old!=1.9") == "1.0"
+    found = choose_sdist(data, URL, "old", (), TARGET, AS_OF)
+    assert found is not None
+    assert (found.url, found.size) == ("https://index.example.org/f/old-1.10.tar.gz", None)
+
+
+def test_a_wheel_that_fits_is_as_good():
+    assert choose(page("old-1.0.tar.gz", "old-1.0-py3-none-any.whl")) is None
+    assert choose(page("old-1.1.tar.gz", "old-1.0-py3-none-any.whl")) == "1.1"
+    assert choose(page("old-1.0.tar.gz", "old-1.0-cp39-cp39-win_amd64.whl")) == "1.0"
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (page("old-1.0.zip"), "E101"),
+        (page("old-1.0.tar.gz", yanked=True), "E101"),
+        (page("old-1.0.tar.gz", **{"upload-time": "2025-01-02T00:00:00Z"}), "E101"),
+        (page("old-1.0.tar.gz", **{"requires-python": ">=3.12"}), "E101"),
+        (page("old-1.0.tar.gz", hashes={}), "E202"),
+        (b"<html>", "E202"),
+        (b"[]", "E202"),
+    ],
+)
+def test_what_cannot_be_taken(data, code):
+    with pytest.raises(AfenvError, match=code):
+        choose(data)
+
+
+def archive(path: Path, **files: str) -> Path:
+    with tarfile.open(path, "w:gz") as tar:
+        for name, text in files.items():
+            member = tarfile.TarInfo(name.replace("__", "/"))
+            member.size = len(text)
+            tar.addfile(member, io.BytesIO(text.encode()))
+    return path
+
+
+def test_what_a_source_archive_wants(tmp_path):
+    (tmp_path / "out").mkdir()
+    text = '[build-system]\nrequires = ["a"]\nbuild-backend = "a.b:c"\nbackend-path = ["."]\n'
+    folder = unpack_sdist(archive(tmp_path / "x.tar.gz", **{"old-1__pyproject.toml": text}), tmp_path / "out")
+    system = build_system(folder, "x")
+    assert (system.requires, system.backend, system.path) == (("a",), "a.b:c", (".",))
+    (folder / "pyproject.toml").write_text("[tool.x]\n")
+    assert build_system(folder, "x").backend == "setuptools.build_meta:__legacy__"
+    (folder / "pyproject.toml").unlink()
+    assert build_system(folder, "x").requires == ("setuptools>=40.8.0",)
+    for wrong in ("[build-system]\n", "build-system = 1\n", "x = ", "[build-system]\nrequires = 1\n"):
+        (folder / "pyproject.toml").write_text(wrong)
+        with pytest.raises(AfenvError, match="E303"):
+            build_system(folder, "x")
+
+
+@pytest.mark.parametrize(
+    ("files", "code"),
+    [
+        ({"..__x": "x"}, "E304"),
+        ({"a__..__..__x": "x"}, "E304"),
+        ({"a__x": "x", "b__x": "x"}, "E303"),
+        ({"x": "x"}, "E303"),
+        ({}, "E303"),
+    ],
+)
+def test_a_bad_source_archive_is_refused(tmp_path, files, code):
+    (tmp_path / "out").mkdir()
+    with pytest.raises(AfenvError, match=code):
+        unpack_sdist(archive(tmp_path / "x.tar.gz", **files), tmp_path / "out")
+    assert {path.name for path in tmp_path.iterdir()} == {"out", "x.tar.gz"}
+
+
+def test_what_is_no_archive(tmp_path):
+    (tmp_path / "x.tar.gz").write_bytes(b"no archive")
+    with pytest.raises(AfenvError, match="E303"):
+        unpack_sdist(tmp_path / "x.tar.gz", tmp_path)
+
+
+def wheel(*names: str, year: int, compression: int) -> bytes:
+    result = io.BytesIO()
+    with zipfile.ZipFile(result, "w", compression) as archive:
+        for name in names:
+            entry = zipfile.ZipInfo(name, (year, 2, 3, 4, 5, 6))
+            entry.external_attr = (0o700 if name.endswith(".sh") else 0o600) << 16
+            archive.writestr(entry, name * 100)
+    return result.getvalue()
+
+
+def test_a_wheel_has_one_form():
+    names = ("a-1.dist-info/RECORD", "b.py", "a/run.sh")
+    one = fixed_wheel(wheel(*names, year=2001, compression=zipfile.ZIP_DEFLATED), "x")
+    assert one == fixed_wheel(wheel(*names[::-1], year=2024, compression=zipfile.ZIP_STORED), "x")
+    with zipfile.ZipFile(io.BytesIO(one)) as archive:
+        assert archive.namelist() == ["a/run.sh", "b.py", "a-1.dist-info/RECORD"]
+        assert [entry.external_attr >> 16 & 0o777 for entry in archive.infolist()] == [0o755, 0o644, 0o644]
+        assert archive.read("b.py") == b"b.py" * 100
+    with pytest.raises(AfenvError, match="E303"):
+        fixed_wheel(b"no wheel", "x")
