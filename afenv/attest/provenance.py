@@ -86,6 +86,7 @@ def provenance(
                 "platform": environment.platform,
                 "assemblyVersion": lock.assembly_version,
                 "created": created,
+                **_sandboxed(environment),
             },
             "resolvedDependencies": list(_dependencies(lock, environment)),
         },
@@ -95,6 +96,19 @@ def provenance(
         },
     }
     return statement(subjects(lock.name, manifest_digest, image_id), PREDICATE, predicate)
+
+
+def _sandboxed(environment: LockedEnvironment) -> dict[str, Any]:
+    """What was run in the sandbox, and who made a base that is not afenv's."""
+    found: dict[str, Any] = {}
+    if environment.build:
+        found["commands"] = list(environment.build)
+    if environment.post_link:
+        found["postLink"] = list(environment.post_link)
+    if environment.builder:
+        builder = environment.builder
+        found["baseBuilder"] = {"name": builder.name, "version": builder.version, "gitTree": builder.tree}
+    return found
 
 
 def _resource(name: str, digest: str) -> dict[str, Any]:
@@ -108,6 +122,12 @@ def _dependencies(lock: Lock, environment: LockedEnvironment) -> Iterator[dict[s
         name = code_name(lock, code)
         uri = git_location(code) or code_purl(code, name) or code.swhid
         yield {"name": name, "uri": uri, "digest": digest, "annotations": notes}
+        for submodule in code.submodules:
+            where = git_location(submodule) or code_purl(submodule, submodule.path) or submodule.path
+            digest = {"gitCommit": submodule.commit}
+            yield {"name": f"{name}/{submodule.path}", "uri": where, "digest": digest}
+        for large in code.lfs:
+            yield {"name": f"{name}/{large.path}", "digest": {"sha256": large.sha256}}
     if environment.base:
         base = environment.base
         yield {

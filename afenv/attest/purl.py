@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import quote, urlsplit
 
-from afenv.documents.lock import LockedBase, LockedCode, LockedConda, LockedDeb, LockedWheel
+from afenv.documents.lock import (
+    LockedBase,
+    LockedCode,
+    LockedConda,
+    LockedDeb,
+    LockedSubmodule,
+    LockedWheel,
+)
 
 
 def _purl(kind: str, namespace: str, name: str, version: str, qualifiers: Mapping[str, str]) -> str:
@@ -55,11 +62,11 @@ def split_image(reference: str) -> tuple[str, str]:
     return (repository, tag) if colon and "/" not in tag else (name, "")
 
 
-def code_purl(code: LockedCode, name: str) -> str | None:
+def code_purl(code: LockedCode | LockedSubmodule, name: str) -> str | None:
     """The purl of a git commit; None for a folder that is in no repository."""
     if not code.commit:
         return None
-    if code.git:
+    if code.git and "://" in code.git:
         parts = urlsplit(code.git)
         path = parts.path.strip("/").removesuffix(".git")
         namespace, _, repository = path.rpartition("/")
@@ -70,7 +77,7 @@ def code_purl(code: LockedCode, name: str) -> str | None:
     return _purl("generic", "", name, code.commit, {})
 
 
-def git_location(code: LockedCode) -> str | None:
+def git_location(code: LockedCode | LockedSubmodule) -> str | None:
     """``git+URL@COMMIT`` of code that comes from a git URL."""
     if not code.git or not code.commit or "://" not in code.git:
         return None

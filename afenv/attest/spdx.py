@@ -24,7 +24,15 @@ from afenv.attest.purl import (
     wheel_purl,
 )
 from afenv.digest import hex_of
-from afenv.documents.lock import Lock, LockedBase, LockedCode, LockedEnvironment, LockedFile
+from afenv.documents.lock import (
+    Lock,
+    LockedBase,
+    LockedBuilder,
+    LockedCode,
+    LockedEnvironment,
+    LockedFile,
+    LockedSubmodule,
+)
 
 MEDIA_TYPE = "application/spdx+json"
 DOCUMENT = "SPDXRef-DOCUMENT"
@@ -85,7 +93,7 @@ def _packages(
     lock: Lock, environment: LockedEnvironment, licenses: Mapping[str, str]
 ) -> Iterator[dict[str, Any]]:
     if environment.base:
-        yield _base_package(environment.base)
+        yield _base_package(environment.base, environment.builder)
     for deb in environment.debs:
         yield _file_package(
             _identity("deb", deb.name, deb.file),
@@ -120,6 +128,8 @@ def _packages(
         )
     for number, code in enumerate(lock.code, 1):
         yield _code_package(lock, code, number)
+        for position, submodule in enumerate(code.submodules, 1):
+            yield _submodule_package(submodule, f"SPDXRef-code-{number}-submodule-{position}")
 
 
 def _identity(kind: str, name: str, file: LockedFile) -> str:
@@ -165,7 +175,8 @@ def _file_package(
     )
 
 
-def _base_package(base: LockedBase) -> dict[str, Any]:
+def _base_package(base: LockedBase, builder: LockedBuilder | None) -> dict[str, Any]:
+    made = f" It was made by {builder.name} {builder.version}, not reproducibly." if builder else ""
     repository, tag = split_image(base.reference)
     return _package(
         BASE,
@@ -175,7 +186,7 @@ def _base_package(base: LockedBase) -> dict[str, Any]:
         externalRefs=[_reference("purl", base_purl(base))],
         primaryPackagePurpose="CONTAINER",
         comment="A base image: its layers are the lowest. The packages in it are not listed one by one. "
-        "The checksum is that of its image manifest.",
+        f"The checksum is that of its image manifest.{made}",
     )
 
 
@@ -203,6 +214,20 @@ def _code_package(lock: Lock, code: LockedCode, number: int) -> dict[str, Any]:
         licenseDeclared=expression(str(lock.metadata.get("license") or "")) if not code.git else NOASSERTION,
         primaryPackagePurpose="SOURCE",
         comment=comment,
+    )
+
+
+def _submodule_package(submodule: LockedSubmodule, identity: str) -> dict[str, Any]:
+    name = submodule.path.rsplit("/", 1)[-1]
+    purl = code_purl(submodule, name)
+    return _package(
+        identity,
+        name,
+        submodule.commit,
+        downloadLocation=git_location(submodule) or NOASSERTION,
+        externalRefs=[_reference("purl", purl)] if purl else [],
+        primaryPackagePurpose="SOURCE",
+        comment=f"a submodule, at {submodule.path} of the code",
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +16,7 @@ from afenv.attest.policy import Policy, read_policy, violations
 from afenv.attest.verify import verify_image
 from afenv.oci import media
 from afenv.oci.attached import Attachment, read_attachments
-from afenv.oci.files import Entry, LayerFiles, lay, merged
+from afenv.oci.files import Entry, LayerFiles, lay, merged, read_layer
 from afenv.oci.model import Image
 from afenv.oci.read import OpenedImage, open_image
 
@@ -163,10 +165,18 @@ def _report(
 
 def _held(opened: OpenedImage, attachments: Sequence[Attachment]) -> Held:
     """The packages that the image's own records name, and those of its base image."""
-    known: dict[str, LayerFiles] = {}
+
+    def read(position: int) -> LayerFiles:
+        with opened.layer(position) as stream:
+            return read_layer(stream, contents=False, keep=holds_records)
+
+    layers = opened.image.layers
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        found = pool.map(read, range(len(layers)))
+        known = dict(zip((layer.diff_id for layer in layers), found, strict=True))
     files = merged(opened, contents=False, keep=holds_records, known=known)
     below: dict[str, Entry] = {}
-    for layer in opened.image.layers[: _base_layers(opened.image, attachments)]:
+    for layer in layers[: _base_layers(opened.image, attachments)]:
         lay(below, known[layer.diff_id])
     return Held(packages=frozenset(held_components(files)), base=frozenset(held_components(below)))
 

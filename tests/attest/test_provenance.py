@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 
-from afenv.attest.provenance import LOCAL_BUILDER, builder_identity
+from afenv.attest.provenance import LOCAL_BUILDER, builder_identity, provenance
 from afenv.digest import hex_of
+from afenv.documents.lock import LockedBuilder, LockedLfs, LockedSubmodule
 from afenv.oci import media
+from afenv.record import replace
 
 
 def test_it_says_what_went_in_and_what_came_out(sample):
@@ -54,3 +56,33 @@ def test_who_builds():
     )
     assert builder_identity(gitlab) == "https://gitlab.example.org/group/dimuon//.gitlab-ci.yml"
     assert builder_identity(gitlab | {"AFENV_BUILDER_ID": "https://example.org/x"}) == "https://example.org/x"
+
+
+def test_submodules_lfs_and_commands(make_sample):
+    lock = make_sample().lock
+    code = replace(
+        lock.code[0],
+        submodules=(LockedSubmodule(path="fit", commit="8" * 40, git="https://git.example.org/a/fit.git"),),
+        lfs=(LockedLfs(path="table.bin", sha256="9" * 64, size=3),),
+    )
+    environment = replace(
+        lock.environments["default"],
+        build=("make",),
+        builder=LockedBuilder(name="docker", version="20", tree="a" * 40),
+    )
+    lock = replace(lock, code=(code,), environments={"default": environment})
+    text = provenance(
+        lock,
+        "default",
+        manifest_digest="sha256:" + "1" * 64,
+        image_id="sha256:" + "2" * 64,
+        created="2026-01-01T00:00:00Z",
+        documents={},
+        byproducts={},
+        builder="urn:x",
+    )
+    definition = json.loads(text)["predicate"]["buildDefinition"]
+    digests = [one["digest"] for one in definition["resolvedDependencies"]]
+    assert {"gitCommit": "8" * 40} in digests and {"sha256": "9" * 64} in digests
+    assert definition["internalParameters"]["commands"] == ["make"]
+    assert definition["internalParameters"]["baseBuilder"]["name"] == "docker"

@@ -15,7 +15,7 @@ from spdx_tools.spdx.validation.document_validator import validate_full_spdx_doc
 from afenv.attest.licenses import NOASSERTION, expression, from_metadata, from_wheel, wheel_licenses
 from afenv.attest.purl import code_purl
 from afenv.attest.spdx import sbom
-from afenv.documents.lock import LockedBase, LockedBaseLayer, LockedFile
+from afenv.documents.lock import LockedBase, LockedBaseLayer, LockedFile, LockedSubmodule
 from afenv.documents.lockfile import read_lock
 from afenv.oci import media
 from afenv.specs import specs_folder
@@ -191,3 +191,15 @@ def test_code_without_a_forge(sample):
         code_purl(other, "x")
         == f"pkg:generic/b@{'6' * 40}?vcs_url=git%2Bhttps://git.example.org/a/b.git%40{'6' * 40}"
     )
+
+
+def test_submodules_and_what_made_a_base(sample):
+    (code,) = sample.lock.code
+    submodule = LockedSubmodule(path="external/fit", commit="8" * 40, git="https://git.example.org/a/fit.git")
+    bare = LockedSubmodule(path="external/own", commit="9" * 40)
+    lock = replace(sample.lock, code=(replace(code, submodules=(submodule, bare)),))
+    document = json.loads(sbom(lock, "default", IMAGE_ID, TIME))
+    assert validate_full_spdx_document(JsonLikeDictParser().parse(document)) == []
+    found = {one["name"]: one for one in document["packages"]}
+    assert found["fit"]["downloadLocation"] == "git+https://git.example.org/a/fit.git@" + "8" * 40
+    assert found["own"]["versionInfo"] == "9" * 40
