@@ -69,7 +69,8 @@ def _is_among(block: str, new: Iterable[tuple[str, str]]) -> bool:
 def left_over(base: OpenBase, facts: Sequence[DebFacts]) -> list[str]:
     """The paths of packages of the base that their newer versions have not, and nothing else has, sorted.
 
-    The lists that dpkg keeps tell; a folder is left. Files below ``/etc`` stay, as they do for dpkg.
+    The lists that dpkg keeps tell; a folder is left, and so is a link to one: a list does not tell whether the
+    package had a folder there (``/bin``) or a link. Files below ``/etc`` stay, as they do for dpkg.
     """
     tree = base.tree
     replaced = {one.stanza.get("Package"): one for one in facts}
@@ -93,7 +94,9 @@ def left_over(base: OpenBase, facts: Sequence[DebFacts]) -> list[str]:
     return sorted(
         path
         for path in gone
-        if not path.startswith("etc/") and (path in tree.files or path in tree.links) and path not in new
+        if not path.startswith("etc/")
+        and (path in tree.files or (path in tree.links and not tree.is_folder(path)))
+        and path not in new
     )
 
 

@@ -271,7 +271,17 @@ def test_records_are_brought_up_to_date_and_old_files_removed(make_deb: Any) -> 
         {
             "var/lib/dpkg/status": f"{OLD}\n{OTHER}\n",
             "var/lib/dpkg/info/tool.list": "\n".join(
-                ("/.", "/usr/bin/tool", "/usr/bin/old", "/lib/old.so", "/etc/tool.conf", "/usr/share/x", "")
+                (
+                    "/.",
+                    "/lib",
+                    "/usr/bin/tool",
+                    "/usr/bin/old",
+                    "/usr/bin/link",
+                    "/lib/old.so",
+                    "/etc/tool.conf",
+                    "/usr/share/x",
+                    "",
+                )
             ),
             "var/lib/dpkg/info/tool:amd64.list": "/.\n",
             "var/lib/dpkg/info/other.list": "/.\n/usr/share/x\n",
@@ -282,7 +292,7 @@ def test_records_are_brought_up_to_date_and_old_files_removed(make_deb: Any) -> 
             "usr/share/x": "",
             "etc/tool.conf": "",
         },
-        {"lib": "usr/lib"},
+        {"lib": "usr/lib", "usr/bin/link": "old"},
     )
     package = make_deb(
         "tool",
@@ -294,8 +304,9 @@ def test_records_are_brought_up_to_date_and_old_files_removed(make_deb: Any) -> 
     status = members["var/lib/dpkg/status"][1].decode()
     assert status.startswith(OTHER + "\nPackage: tool\n")
     assert "old" not in status
-    assert {path for path in members if "/.wh." in path} == {
+    assert {path for path in members if ".wh." in path} == {
         "usr/bin/.wh.old",
+        "usr/bin/.wh.link",
         "usr/lib/.wh.old.so",
         "var/lib/dpkg/info/.wh.tool:amd64.list",
     }
