@@ -18,6 +18,8 @@ They come from the environment; nothing here changes a byte of a lock or an imag
 ``AFENV_BWRAP``             the command that starts bubblewrap; default ``bwrap``
 ``AFENV_GIT_TOKEN_<HOST>``  a token for git and LFS servers, such as ``AFENV_GIT_TOKEN_GIT_EXAMPLE_ORG``
 ``AFENV_SSH_KEY``           the key file for git over ssh; default: the agent, then those in ``~/.ssh``
+``AFENV_BUILD_…``           limits of build commands (:mod:`afenv.run.sandbox_limits`)
+``AFENV_BWRAP``             bubblewrap; default: the ``bwrap`` on the path
 ``AFENV_PLAIN_HTTP``        registries without encryption: ``HOST:PORT`` separated by spaces
 ``AFENV_CA_BUNDLE``         a file with certificate authorities to trust for registries, beside the system's
 ``AFENV_REGISTRY_HOST``     the registry that ``AFENV_REGISTRY_USER`` and ``_PASSWORD`` or ``_TOKEN`` are for
