@@ -69,9 +69,7 @@ def _import_layer(opened: OpenedImage, number: int, store: ContentStore) -> Imag
             raise AfenvError("E301", f"the config says {layer.diff_id}, the layer is {diff_id}")
         size = writer.size
         digest = writer.commit()
-    return ImageLayer(
-        diff_id=diff_id, digest=digest, size=size, media_type=media_type, source=layer.source
-    )
+    return ImageLayer(diff_id=diff_id, digest=digest, size=size, media_type=media_type, source=layer.source)
 
 
 def _deflated(file: BinaryIO, writer: BlobWriter) -> str:

@@ -146,7 +146,9 @@ def init_for_build(folder: Path) -> list[str]:
     if not found.taken:
         return []
     _write(folder / FILE_NAME, text)
-    lines = [f"There was no {FILE_NAME}: it was drafted from the files of this folder. Commit it, or edit it."]
+    lines = [
+        f"There was no {FILE_NAME}: it was drafted from the files of this folder. Commit it, or edit it."
+    ]
     lines += [f"  taken over      {file}: {sentence}" for file, sentence in dict.fromkeys(found.taken)]
     lines += [f"  not taken over  {file}: {sentence}" for file, sentence in dict.fromkeys(found.not_taken)]
     return lines

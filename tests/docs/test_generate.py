@@ -50,7 +50,7 @@ def test_each_key_of_the_schema_is_in_the_page(generator: ModuleType) -> None:
         keys = list(schema["properties"])
         for entry in schema["$defs"].values():
             keys += entry.get("properties", {})
-        assert sorted(described) == sorted(keys)
+        assert set(described) == set(keys)  # an entry that stands at two places is described at both
 
 
 def test_each_code_is_in_the_page(generator: ModuleType) -> None:
