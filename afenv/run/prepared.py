@@ -17,7 +17,7 @@ from afenv.store.content import ContentStore
 
 Form = Literal["sif", "sandbox"]
 SETTING = "AFENV_APPTAINER_IMAGE"
-_SIF_FORM = 1  # of the SIFs in the cache; counted up when they are to be made anew
+_FORM = 1  # of the SIFs and folders in the cache; counted up when they are to be made anew
 
 
 def root_of(image: Image, store: ContentStore, *, quiet: bool) -> Path:
@@ -27,9 +27,23 @@ def root_of(image: Image, store: ContentStore, *, quiet: bool) -> Path:
     return unpacked_root(image.layers, store, quiet=quiet)
 
 
+def sandbox_of(image: Image, store: ContentStore, *, quiet: bool) -> Path:
+    """The folder with the image's files and what Apptainer looks for beside them, made if it is not there."""
+    from afenv.oci.builders import find_builder
+    from afenv.store.trees import cached_tree
+
+    builder = find_builder("sandbox")
+
+    def fill(folder: Path) -> None:
+        builder.build(image, store, {"target": "sandbox", "path": folder, "quiet": quiet})
+
+    return cached_tree(store, _key(image, "sandbox", os.geteuid() == 0), fill)
+
+
 def sif_of(image: Image, store: ContentStore, *, quiet: bool) -> Path:
     """The image as a SIF, made if it is not there. E030 or E414 where it cannot be made."""
-    known = store.load_key("sif", _key(image))
+    key = _key(image, "sif")
+    known = store.load_key("sif", key)
     if isinstance(known, dict) and store.trusted(known["digest"], known["size"]):
         return store.path(known["digest"])
     import tempfile
@@ -37,21 +51,21 @@ def sif_of(image: Image, store: ContentStore, *, quiet: bool) -> Path:
     from afenv.oci.builders import find_builder
 
     builder = find_builder("sif")
-    with store.in_use(), store.lock(f"sif-{_key(image)[-16:]}"):
+    with store.in_use(), store.lock(f"sif-{key[-16:]}"):
         with tempfile.TemporaryDirectory(dir=store.temporary_folder(), prefix="sif-") as folder:
             path = Path(folder) / "image.sif"
             built = builder.build(image, store, {"target": "sif", "path": path, "quiet": quiet})
             store.adopt(path, built.digest, built.size)
             store.sync()
-        store.save_key("sif", _key(image), {"digest": built.digest, "size": built.size})
+        store.save_key("sif", key, {"digest": built.digest, "size": built.size})
     return store.path(built.digest)
 
 
-def _key(image: Image) -> str:
+def _key(image: Image, *form: object) -> str:
     from afenv import canonical
     from afenv.digest import sha256_bytes
 
-    return sha256_bytes(canonical.compact(["sif", _SIF_FORM, image.image_id]))
+    return sha256_bytes(canonical.compact([*form, _FORM, image.image_id]))
 
 
 def form_for_apptainer(*, asked: str, root: bool, set_user_id: bool, fuse: bool) -> Form:
@@ -82,4 +96,4 @@ def for_apptainer(image: Image, store: ContentStore, *, quiet: bool) -> Path:
         except AfenvError as error:
             if asked or error.code not in ("E030", "E414"):
                 raise
-    return root_of(image, store, quiet=quiet)
+    return sandbox_of(image, store, quiet=quiet)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from afenv.errors import AfenvError
+from afenv.oci import builders
 from afenv.run import prepared
 from afenv.run.apptainer import Apptainer, launch
 from afenv.run.container import plan_run, run_image
@@ -118,7 +119,8 @@ def test_a_host_that_cannot_make_a_sif_runs_a_folder(image, store, monkeypatch):
     monkeypatch.delenv(prepared.SETTING, raising=False)
     monkeypatch.setattr(prepared, "form_for_apptainer", lambda **facts: facts["asked"] or "sif")
     builder = Builder(AfenvError("E414", "there are no tools"))
-    monkeypatch.setattr("afenv.oci.builders.find_builder", lambda _: builder)
+    find = builders.find_builder
+    monkeypatch.setattr(builders, "find_builder", lambda name: builder if name == "sif" else find(name))
     assert (for_apptainer(image, store, quiet=True) / "hello.txt").read_text() == "hello\n"
     monkeypatch.setenv(prepared.SETTING, "sif")
     with pytest.raises(AfenvError) as caught:

@@ -55,6 +55,11 @@ ARGUMENTS = (
     "Zµ→",
 )
 
+ACTIVATE = """
+if [ -z "${AFENV_CONDA_ACTIVATED-}" ]; then
+    export AFENV_CONDA_ACTIVATED=1 ENTERED="$HOME" PATH="/opt/more:$PATH"
+fi
+"""
 PROBE = r"""
 say() { printf '%s\0%s\0' "$1" "$2"; }
 say folder "$(pwd)"
@@ -188,7 +193,12 @@ def _images(store: ContentStore, place: Path) -> dict[str, Path]:
     busybox = shutil.which("busybox")
     if busybox is None:
         _missing("busybox, without shared libraries,")
-    entered = b'#!/bin/sh\nENTERED=yes\nexport ENTERED\nexec "$@"\n'
+    sourced = "/opt/conda/etc/conda/afenv-activate.sh"
+    scripts = {  # what afenv/layers/conda_activation.py writes where a script is left to the start
+        "opt/conda/bin/afenv-activate": f'. {sourced}\nexec "$@"\n',
+        sourced[1:]: ACTIVATE,
+        ".singularity.d/env/91-afenv-conda.sh": f". {sourced}\n",
+    }
     layers = [
         (
             folder("bin"),
@@ -202,10 +212,9 @@ def _images(store: ContentStore, place: Path) -> dict[str, Path]:
             folder("tmp", 0o1777),
             folder("var/tmp", 0o1777),
         ),
-        (
-            folder("opt/conda"),
-            folder("opt/conda/bin"),
-            Member(path="opt/conda/bin/afenv-activate", content=entered, mode=0o755),
+        tuple(
+            Member(path=path, content=f"#!/bin/sh\n{text}".encode(), mode=0o755)
+            for path, text in scripts.items()
         ),
     ]
     variables = {"NASTY": NASTY, "LINES": LINES, "OVERRIDDEN": "no"}
@@ -498,14 +507,13 @@ def test_no_network(place: Place, url: str) -> None:
     assert [line.split(":")[0].strip() for line in lines if ":" in line] == ["lo"]
 
 
-def test_the_entry_point_is_respected(place: Place) -> None:
-    status, out, _ = place.run("sh", "-c", "echo $ENTERED", image="entered")
-    assert (status, out) == (0, b"yes\n")
-
-
-def test_a_shell_is_activated(place: Place) -> None:
-    status, out, _ = place.run("sh", "-c", "echo $ENTERED", image="entered", entrypoint=False)
-    assert (status, out) == (0, b"yes\n")
+@pytest.mark.parametrize("entrypoint", [True, False], ids=["run", "shell"])
+def test_the_environment_is_activated(place: Place, entrypoint: bool) -> None:
+    """By the image's entry point, which a shell keeps, and once."""
+    script = "echo $ENTERED $PATH"
+    status, out, err = place.run("sh", "-c", script, image="entered", entrypoint=entrypoint)
+    path = "/opt/more:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    assert (status, out) == (0, f"/run/home {path}\n".encode()), err
 
 
 def test_a_terminal(place: Place) -> None:
