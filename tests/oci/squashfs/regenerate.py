@@ -35,19 +35,18 @@ def tree() -> bytes:
     return stream.getvalue()
 
 
+TIMES = ("-all-time", "1000000000", "-mkfs-time", "1000000000")
+OPTIONS = {
+    "gzip": ("-comp", "gzip"),
+    "xz": ("-comp", "xz"),
+    "zstd": ("-comp", "zstd"),
+    # tables in which it is not the compressor that finds damage, and small, as nothing is compressed
+    "plain": ("-comp", "zstd", "-noI", "-noId", "-noX"),
+}
+
 if __name__ == "__main__":
-    for compressor in ("gzip", "xz", "zstd"):
-        path = Path(__file__).with_name(f"{compressor}.squashfs")
+    for name, options in OPTIONS.items():
+        path = Path(__file__).with_name(f"{name}.squashfs")
         path.unlink(missing_ok=True)
-        options = [
-            "-comp",
-            compressor,
-            "-all-time",
-            "1000000000",
-            "-mkfs-time",
-            "1000000000",
-            "-root-mode",
-            "755",
-        ]
-        command = ["mksquashfs", "-", str(path), "-tar", "-quiet", "-no-progress", "-nopad", *options]
-        subprocess.run(command, input=tree(), check=True)
+        command = ["mksquashfs", "-", str(path), "-tar", "-quiet", "-no-progress", "-nopad", *TIMES, *options]
+        subprocess.run([*command, "-root-mode", "755"], input=tree(), check=True)
