@@ -144,7 +144,14 @@ def _dependencies(lock: Lock, environment: LockedEnvironment) -> Iterator[dict[s
     for package in environment.conda:
         yield _file(conda_purl(package), package.file)
     for wheel in environment.wheels:
-        yield _file(wheel_purl(wheel), wheel.file)
+        source = wheel.built_from
+        if source is None:
+            yield _file(wheel_purl(wheel), wheel.file)
+            continue
+        yield {"uri": wheel_purl(wheel), "digest": {"sha256": wheel.file.sha256}}
+        yield {"digest": {"sha256": source.file.sha256}, "downloadLocation": source.file.urls[0]}
+        for needed in source.requires:
+            yield _file(wheel_purl(needed), needed.file)
 
 
 def _file(purl: str, file: LockedFile) -> dict[str, Any]:

@@ -106,6 +106,12 @@ def _conda(package: LockedConda, settings: Settings) -> ForeignPackage:
 
 
 def _wheel(wheel: LockedWheel) -> ForeignPackage:
+    if wheel.built_from is not None:
+        raise AfenvError(
+            "E030",
+            f"{wheel.name} is built from source, and other tools' locks name places to download wheels from",
+            remedy="Choose a version that has a wheel, or hand over the image instead of a lock.",
+        )
     return ForeignPackage(
         manager="pypi",
         url=wheel.file.urls[0],
