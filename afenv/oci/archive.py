@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Callable, Collection, Iterable
-from typing import Any, BinaryIO
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from afenv import canonical
 from afenv.digest import hex_of
 from afenv.errors import AfenvError
-from afenv.oci.layout import OCI_LAYOUT, index_bytes
+from afenv.oci.layout import OCI_LAYOUT, small_blobs
 from afenv.oci.model import Image
 from afenv.store.content import ContentStore
+
+if TYPE_CHECKING:
+    from afenv.oci.attached import Attachment
 
 
 def _docker_manifest(image: Image) -> bytes:
@@ -27,17 +30,19 @@ def _docker_manifest(image: Image) -> bytes:
     return canonical.compact([entry])
 
 
-def archive_members(image: Image, omit: Collection[str] = ()) -> Iterable[tuple[str, int, bytes | str]]:
+def archive_members(
+    image: Image, omit: Collection[str] = (), attachments: Sequence[Attachment] = ()
+) -> Iterable[tuple[str, int, bytes | str]]:
     """The members of the archive in order: name, size, and either the bytes or the digest of a blob.
 
     Layers whose diff_id is in ``omit`` are left out, for an engine that has them already.
     """
+    index, blobs = small_blobs(image, None, attachments)
     small = (
         ("oci-layout", OCI_LAYOUT),
-        ("index.json", index_bytes(image)),
+        ("index.json", index),
         ("manifest.json", _docker_manifest(image)),
-        (f"blobs/sha256/{hex_of(image.image_id)}", image.config),
-        (f"blobs/sha256/{hex_of(image.manifest_digest)}", image.manifest),
+        *((f"blobs/sha256/{hex_of(digest)}", data) for digest, data in blobs.items()),
     )
     for name, data in small:
         yield name, len(data), data
@@ -54,11 +59,13 @@ def write_archive(
     stream: BinaryIO,
     *,
     omit: Collection[str] = (),
+    attachments: Sequence[Attachment] = (),
     advance: Callable[[int], None] | None = None,
 ) -> None:
     """Write the image as one tar that Docker, Podman, skopeo and umoci's kin accept; same bytes each time.
 
-    It is an ``oci-archive`` and a ``docker-archive``. ``advance`` is told the bytes as they go out.
+    It is an ``oci-archive`` and a ``docker-archive``; ``attachments`` go with it as in a layout. ``advance``
+    is told the bytes as they go out.
     E305 if the store lacks a layer.
     """
 
@@ -74,7 +81,7 @@ def write_archive(
         information.mode = 0o755
         out(information.tobuf(format=tarfile.GNU_FORMAT))
         written += 512
-    for name, size, content in archive_members(image, omit):
+    for name, size, content in archive_members(image, omit, attachments):
         information = tarfile.TarInfo(name)
         information.size = size
         information.mode = 0o444

@@ -49,7 +49,7 @@ def index_bytes(image: Image, reference: str | None = None, attachments: str | N
     )
 
 
-def _small_blobs(
+def small_blobs(
     image: Image, reference: str | None, attachments: Sequence[Attachment]
 ) -> tuple[bytes, dict[str, bytes]]:
     """``index.json``, and every blob but the layers by its digest."""
@@ -89,7 +89,7 @@ def is_current(
     A blob is believed if it is the store's own file, or has its size on another file system; another
     file on the store's file system is hashed.
     """
-    return _is_current(image, store, folder, *_small_blobs(image, reference, attachments))
+    return _is_current(image, store, folder, *small_blobs(image, reference, attachments))
 
 
 def _is_current(
@@ -203,7 +203,7 @@ def write_layout(
     earlier is updated; E032 if the folder holds anything else, E305 if the store lacks a layer, E402 or
     E403 if it cannot be written.
     """
-    index, small = _small_blobs(image, reference, attachments)
+    index, small = small_blobs(image, reference, attachments)
     if _is_current(image, store, folder, index, small):
         return False
     folder = folder.absolute()

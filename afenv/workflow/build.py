@@ -211,7 +211,7 @@ def _build(
             _remember_layers(project, name, lock_digest, created, layers)
         image = assemble(lock, name, layers, created, project.store)
         attachments: Sequence[Attachment] = ()
-        if target == "oci" or (push and attach):
+        if target in ("oci", "oci-archive") or (push and attach):
             from afenv.workflow.attest import attachments_of
 
             stated = remote.licenses if remote else None
@@ -366,6 +366,7 @@ def _write(
     path = output or project.work_folder() / f"{name}.{target}"
     builder = find_builder(target)
     options = {**builder_options, "target": target, "path": path, "quiet": project.quiet}
+    options["attachments"] = attachments
     built = builder.build(image, project.store, options)
     return (image.reference, None) if target == "docker" else (str(path), built)
 

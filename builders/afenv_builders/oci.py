@@ -6,12 +6,13 @@ import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from afenv.errors import AfenvError
 from afenv.oci.archive import write_archive
+from afenv.oci.attached import Attachment
 from afenv.oci.layout import write_layout
 from afenv.oci.model import Descriptor, Image
 from afenv.store.content import ContentStore, write_error
@@ -23,8 +24,8 @@ TARGETS = ("oci", "oci-archive", "docker")
 class OciBuilder:
     """Builds ``oci``, ``oci-archive`` and ``docker``.
 
-    Options: ``path`` for the first two; ``reference`` (default: the image's own name) for ``oci``;
-    ``quiet``.
+    Options: ``path`` and ``attachments`` (:class:`afenv.oci.attached.Attachment`) for the first two;
+    ``reference`` (default: the image's own name) for ``oci``; ``quiet``.
     """
 
     def supports(self, target: str) -> bool:
@@ -40,13 +41,14 @@ class OciBuilder:
 
             load_from_store(docker(), image, store, quiet=bool(options.get("quiet")))
             return image.config_descriptor()
-        path = options.get("path")
+        path, attachments = options.get("path"), options.get("attachments") or ()
         if path is None:
             raise AfenvError("E030", f"an output of kind {target!r} needs a path to write to")
         if target == "oci":
-            write_layout(image, store, Path(path), reference=options.get("reference"))
+            name = options.get("reference")
+            write_layout(image, store, Path(path), reference=name, attachments=attachments)
             return image.manifest_descriptor()
-        return _write_archive_file(image, store, Path(path))
+        return _write_archive_file(image, store, Path(path), attachments)
 
 
 class _HashingFile:
@@ -63,7 +65,9 @@ class _HashingFile:
         return int(self._file.write(data))
 
 
-def _write_archive_file(image: Image, store: ContentStore, path: Path) -> Descriptor:
+def _write_archive_file(
+    image: Image, store: ContentStore, path: Path, attachments: Sequence[Attachment]
+) -> Descriptor:
     if path.is_dir():
         raise AfenvError("E032", "this is a folder; an archive would be a file", place=str(path))
     try:
@@ -72,7 +76,7 @@ def _write_archive_file(image: Image, store: ContentStore, path: Path) -> Descri
         try:
             with os.fdopen(handle, "wb") as file:
                 hashing = _HashingFile(file)
-                write_archive(image, store, hashing)  # type: ignore[arg-type]
+                write_archive(image, store, hashing, attachments=attachments)  # type: ignore[arg-type]
                 os.fchmod(file.fileno(), 0o644)
             Path(name).replace(path)
         except BaseException:

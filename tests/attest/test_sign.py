@@ -186,3 +186,17 @@ def test_signing_a_layout_twice_adds_nothing(sample, store, keys, tmp_path: Path
     found = layout_attachments(folder, sample.image.manifest_digest)
     assert found == [*sample.attachments, *signatures]
     assert {one.artifact_type for one in signatures} == {media.SIGSTORE_BUNDLE}
+
+
+def test_an_archive_carries_its_attachments(sample, store, tmp_path: Path):
+    from afenv.oci.attached import read_attachments
+    from afenv.oci.read import open_image
+    from afenv_builders.oci import OciBuilder
+
+    path = tmp_path / "image.tar"
+    options = {"target": "oci-archive", "path": path, "attachments": sample.attachments}
+    first = OciBuilder().build(sample.image, store, options)
+    assert OciBuilder().build(sample.image, store, options) == first
+    with open_image(path) as opened:
+        digest = opened.image.manifest_digest
+        assert read_attachments(opened.index, opened.blobs, digest, "x") == sample.attachments
