@@ -170,9 +170,9 @@ def _config_on_base(
     inherited = base_config.variables_of(below)
     added = {name: value for layer in layers for name, value in layer.variables.items()}
     ours = added.pop("PATH", "").split(":") if "PATH" in added else []
-    if environment.python and environment.python.scripts not in ours:
-        ours.insert(0, environment.python.scripts)
     path = base_config.merged_path(ours, inherited.get("PATH"), SYSTEM_PATH)
+    if environment.python and environment.wheels and environment.python.scripts not in path:
+        path.insert(0, environment.python.scripts)
     variables = (
         {"LANG": "C.UTF-8"} | inherited | {"PATH": ":".join(path)} | added | dict(environment.variables)
     )

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 MANYLINUX_LIBRARIES = ("libstdc++6",)
 # The C library of each Debian release, the oldest first.
 GLIBC = {"bullseye": (2, 31), "bookworm": (2, 36), "trixie": (2, 41)}
+OLDEST_PYTHON = 8  # minor version: neither uv nor our bytecode knows older ones
 CONDA_SHELLS = ("bash", "dash", "busybox")
 
 
@@ -155,7 +156,7 @@ def _image_part(
     if environment.conda is not None and tree.is_folder("opt/conda/conda-meta"):
         raise AfenvError(
             "E112",
-            "the base image has a conda environment in /opt/conda, where the packages of the manifest would go",
+            "the base image has a conda environment in /opt/conda, where the manifest's packages would go",
             place=wanted.reference,
             remedy="Choose a base without conda, or take the packages from PyPI.",
         )
@@ -164,7 +165,7 @@ def _image_part(
     if packages and suite is None:
         raise AfenvError(
             "E114",
-            f"Debian packages go on Debian ({', '.join(GLIBC)}), and the base image is {base.system or 'not'}",
+            f"Debian packages go on Debian ({', '.join(GLIBC)}); the base image is {base.system or 'not'}",
             place=wanted.reference,
             path="base.packages",
         )
@@ -182,7 +183,15 @@ def _image_part(
     if part.python is None:
         config: Any = json.loads(project.store.read(base.config))
         python = base_python(tree, path_of(config))
-        if python is not None:
+        if python is not None and _is_too_old(python):
+            if wheels:
+                raise AfenvError(
+                    "E106",
+                    f"wheels need Python 3.{OLDEST_PYTHON} or newer, and the base image has {python.version}",
+                    place=wanted.reference,
+                    remedy="Take Python from conda, or choose a newer base.",
+                )
+        elif python is not None:
             part = replace(part, python=python, provided=base_distributions(tree, python))
     return part
 
@@ -226,6 +235,10 @@ def _with_debs(
 
 def _without(debs: Collection[LockedDeb], names: Collection[str]) -> list[LockedDeb]:
     return [deb for deb in debs if deb.name not in names]
+
+
+def _is_too_old(python: LockedPython) -> bool:
+    return int(python.version.split(".")[1]) < OLDEST_PYTHON
 
 
 def _has_library(opened: StoredBase, name: str) -> bool:

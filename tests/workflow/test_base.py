@@ -273,6 +273,29 @@ def test_wheels_without_a_python(world: Any, images: ContentStore) -> None:
     assert "E106" in world.afenv("lock")[2]
 
 
+def test_wheels_for_a_python_that_is_too_old(world: Any, images: ContentStore) -> None:
+    old = [
+        Member(path="usr/libexec/platform-python3.6", content=ELF + b"\x003.6.8\x00", mode=0o755),
+        symlink("usr/bin/python3", "../libexec/platform-python3.6"),
+        Member(path="usr/lib64/python3.6/os.py", content=b""),
+    ]
+    manifest(world, serve(world, images, make_foreign_image(images, [DEBIAN, old])), WHEELS)
+    status, _, err = world.afenv("lock")
+    assert (status, "E106" in err) == (2, True)
+    assert "the base image has 3.6.8" in err
+
+
+def test_commands_of_wheels_are_found(world: Any, images: ContentStore) -> None:
+    image = make_foreign_image(images, [DEBIAN, PYTHON], settings={"Env": ["PATH=/usr/bin:/app/bin"]})
+    manifest(world, reference := serve(world, images, image), WHEELS)
+    world.afenv_json("build")
+    settings = built_files(world)[0].configuration()["config"]
+    assert "PATH=/usr/local/bin:/usr/bin:/app/bin" in settings["Env"]
+    manifest(world, reference)
+    world.afenv_json("build")
+    assert "PATH=/usr/bin:/app/bin" in built_files(world)[0].configuration()["config"]["Env"]
+
+
 def test_an_image_of_nothing_but_files(world: Any, images: ContentStore) -> None:
     base = make_foreign_image(images, [[Member(path="app", content=b"program", mode=0o755)]], compression="")
     manifest(world, serve(world, images, base))
