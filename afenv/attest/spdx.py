@@ -32,6 +32,7 @@ from afenv.documents.lock import (
     LockedEnvironment,
     LockedFile,
     LockedSubmodule,
+    LockedWheel,
 )
 
 MEDIA_TYPE = "application/spdx+json"
@@ -125,11 +126,21 @@ def _packages(
             wheel.file,
             wheel_purl(wheel),
             licenseDeclared=licenses.get(wheel.file.sha256, NOASSERTION),
+            **_source(wheel),
         )
     for number, code in enumerate(lock.code, 1):
         yield _code_package(lock, code, number)
         for position, submodule in enumerate(code.submodules, 1):
             yield _submodule_package(submodule, f"SPDXRef-code-{number}-submodule-{position}")
+
+
+def _source(wheel: LockedWheel) -> dict[str, Any]:
+    """From where a wheel that was built here is; its checksum is of what was built."""
+    if wheel.built_from is None:
+        return {}
+    file = wheel.built_from.file
+    text = f"built from {file.file_name}, sha256 {file.sha256}"
+    return {"downloadLocation": _location(file.urls), "sourceInfo": text}
 
 
 def _identity(kind: str, name: str, file: LockedFile) -> str:
@@ -168,7 +179,7 @@ def _file_package(
         name,
         version,
         downloadLocation=_location(file.urls),
-        packageFileName=file.file_name,
+        **({"packageFileName": file.file_name} if file.urls else {}),
         checksums=[{"algorithm": "SHA256", "checksumValue": file.sha256}],
         externalRefs=[_reference("purl", purl)],
         **more,

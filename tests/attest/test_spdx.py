@@ -15,7 +15,7 @@ from spdx_tools.spdx.validation.document_validator import validate_full_spdx_doc
 from afenv.attest.licenses import NOASSERTION, expression, from_metadata, from_wheel, wheel_licenses
 from afenv.attest.purl import code_purl
 from afenv.attest.spdx import sbom
-from afenv.documents.lock import LockedBase, LockedBaseLayer, LockedFile, LockedSubmodule
+from afenv.documents.lock import LockedBase, LockedBaseLayer, LockedFile, LockedSource, LockedSubmodule
 from afenv.documents.lockfile import read_lock
 from afenv.oci import media
 from afenv.specs import specs_folder
@@ -203,3 +203,16 @@ def test_submodules_and_what_made_a_base(sample):
     found = {one["name"]: one for one in document["packages"]}
     assert found["fit"]["downloadLocation"] == "git+https://git.example.org/a/fit.git@" + "8" * 40
     assert found["own"]["versionInfo"] == "9" * 40
+
+
+def test_a_wheel_that_was_built_here(sample):
+    environment = sample.lock.environments["default"]
+    (wheel,) = environment.wheels
+    source = LockedFile(urls=("https://example.org/uproot-5.5.1.tar.gz",), size=1, sha256="9" * 64)
+    here = replace(wheel, file=replace(wheel.file, urls=()), built_from=LockedSource(file=source))
+    lock = replace(sample.lock, environments={"default": replace(environment, wheels=(here,))})
+    document = json.loads(sbom(lock, "default", IMAGE_ID, TIME))
+    assert validate_full_spdx_document(JsonLikeDictParser().parse(document)) == []
+    (found,) = [one for one in document["packages"] if one["name"] == "uproot"]
+    assert found["downloadLocation"] == "https://example.org/uproot-5.5.1.tar.gz"
+    assert found["sourceInfo"].endswith("9" * 64) and "packageFileName" not in found
