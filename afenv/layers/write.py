@@ -21,7 +21,7 @@ from afenv.settings import Settings
 from afenv.store.content import ContentStore
 
 if TYPE_CHECKING:
-    from afenv.layers.base_tree import OpenBase
+    from afenv.layers.base_tree import Ground, OpenBase
     from afenv.layers.conda_open import OpenConda
     from afenv.layers.elsewhere import Elsewhere
 
@@ -119,6 +119,7 @@ def write_layers(
         _take_from(elsewhere, keys, planned, layers)
     missing = [number for number, layer in enumerate(layers) if layer is None]
     if missing:
+        opened_base = base() if base is not None else None
         job = Job(
             environment=environment,
             store=store,
@@ -130,7 +131,8 @@ def write_layers(
             interpreter=interpreter,
             quiet=quiet,
             warn=warn,
-            base=base() if base is not None else None,
+            base=opened_base,
+            ground=_ground(opened_base),
             opened=opened,
         )
 
@@ -173,6 +175,14 @@ def _save(store: ContentStore, kind: str, key: str, value: Any, elsewhere: Elsew
     store.save_key(kind, key, value)
     if elsewhere is not None:
         elsewhere.used(kind, key, value)
+
+
+def _ground(base: OpenBase | None) -> Ground | None:
+    if base is None:
+        return None
+    from afenv.layers.base_tree import Ground
+
+    return Ground(base.tree)
 
 
 def _interpreter_identity(environment: LockedEnvironment) -> str | None:

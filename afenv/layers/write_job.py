@@ -55,6 +55,7 @@ class Job:
     quiet: bool
     warn: Callable[[str], object] | None
     base: OpenBase | None = None
+    ground: Ground | None = None  # of the base
     opened: Mapping[str, OpenConda] = field(default_factory=dict)  # conda packages, where all were read
     stop: threading.Event = field(default_factory=threading.Event)
 
@@ -211,7 +212,7 @@ def _write(
         writer = LayerWriter(
             _Blob(blob, job.stop),
             mtime=job.mtime if planned.kind == "code" else PACKAGE_MTIME,
-            ground=_ground(job),
+            ground=job.ground,
         )
         effect = _fill(writer, planned, job, paths, compiler, progress)
         written = writer.finish()
@@ -224,14 +225,6 @@ def _write(
         listing=write_listing(job.store, written.entries),
         **effect,
     )
-
-
-def _ground(job: Job) -> Ground | None:
-    if job.base is None:
-        return None
-    from afenv.layers.base_tree import Ground
-
-    return Ground(job.base.tree)
 
 
 def _fill(
