@@ -277,6 +277,26 @@ def test_a_key_that_is_not_there(key, mixed, store, place):
     assert not (place / "a.sif").exists()
 
 
+def without(name: str, monkeypatch) -> None:
+    """Make a program of the host one that is not found."""
+    real = shutil.which
+    monkeypatch.setattr(shutil, "which", lambda one, **more: None if one == name else real(one, **more))
+    packing._works.cache_clear()
+
+
+def test_the_other_packer(apptainer, call, mixed, store, place, monkeypatch):
+    needed("tar2sqfs")
+    without("mksquashfs", monkeypatch)
+    built = build(mixed, store, place / "a.sif")
+    assert built.annotations["org.afenv.packed-by"].startswith("tar2sqfs ")
+    assert build(mixed, store, place / "b.sif", threads=5).digest == built.digest
+    write_layout(mixed, store, place / "oci")
+    found = diff(place / "oci", place / "a.sif")
+    assert not found.differs
+    assert not found.times
+    assert call(apptainer, "--silent", "run", place / "a.sif").stdout == "hello\n"
+
+
 def test_a_packer_without_tar_is_replaced_by_apptainer(apptainer, call, mixed, store, place, monkeypatch):
     """As on an Enterprise Linux whose squashfs-tools are older."""
     old = place / "programs"
@@ -289,11 +309,7 @@ def test_a_packer_without_tar_is_replaced_by_apptainer(apptainer, call, mixed, s
     (old / "mksquashfs").chmod(0o755)
     monkeypatch.setenv("PATH", f"{old}:{os.environ['PATH']}")
     monkeypatch.setattr(packing, "ELSEWHERE", ())
-    hidden = shutil.which
-    monkeypatch.setattr(
-        shutil, "which", lambda name, **more: None if name == "tar2sqfs" else hidden(name, **more)
-    )
-    packing._works.cache_clear()
+    without("tar2sqfs", monkeypatch)
     built = build(mixed, store, place / "a.sif")
     assert "apptainer build was used" in built.annotations["org.afenv.fallback"]
     record = sif_record(read_sif(place / "a.sif"))
