@@ -200,6 +200,7 @@ def test_options_that_do_not_fit(store, tmp_path):
     assert code(image, store, path, compressor="gzip", level=10) == "E030"
     assert code(image, store, path, threads=0) == "E030"
     assert code(image, store, path, colour="red") == "E030"
+    assert code(image, store, path, level=99, attachments=()) == "E030"
     assert code(image, store, path, "squashfs", sign="0123456789ABCDEF") == "E030"
     with pytest.raises(AfenvError, match="needs a path"):
         ApptainerBuilder().build(image, store, {"target": "sif"})

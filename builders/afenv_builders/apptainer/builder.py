@@ -54,7 +54,8 @@ class ApptainerBuilder:
         programs.
         """
         target, path = options.get("target", "sif"), options.get("path")
-        unknown = sorted(options.keys() - OPTIONS)
+        # texts come from the command line; what else callers may give to all builders is their affair
+        unknown = [name for name in sorted(options.keys() - OPTIONS) if isinstance(options[name], str)]
         if unknown:
             raise AfenvError("E030", f"the builder of {target!r} has no option {unknown[0]!r}")
         if path is None:
