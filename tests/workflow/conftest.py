@@ -64,6 +64,7 @@ EXTRA_DEBS: dict[str, Any] = {
         {},
         [("usr/lib/python3.11/os.py", b"name = 'posix'\n", 0o644)],
     ),
+    "busybox-static": ({}, {}, [("bin/busybox", b"#!busybox\n", 0o755)]),
     "rival-one": ({"Breaks": "rival-two"}, {}, []),
     "rival-two": ({}, {}, []),
 }

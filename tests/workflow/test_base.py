@@ -15,6 +15,7 @@ from afenv.oci.model import Image
 from afenv.oci.read import open_image
 from afenv.store.content import ContentStore
 from afenv.testing import Member, folder, make_foreign_image, symlink
+from tests.workflow.test_conda import add_package
 
 ELF = b"\x7fELF"
 SITE = b"'/usr/local', 'dist-packages'"
@@ -474,6 +475,63 @@ def test_wheels_that_need_the_library_of_c_plus_plus(world: Any, images: Content
     manifest(world, reference, WHEELS)
     world.afenv_json("lock")
     assert [deb["name"] for deb in world.lock()["environments"]["default"]["debs"]] == ["libstdc++6"]
+
+
+def test_the_c_library_of_the_base_decides_about_conda_packages(world: Any, images: ContentStore) -> None:
+    channel = world.project / "channel"
+    add_package(channel, "tool", "1.0", "0", ["__glibc >=2.17"])
+    add_package(channel, "tool", "2.0", "0", ["__glibc >=2.36"])
+    add_package(channel, "tool", "3.0", "0", ["__glibc >=2.38"])
+    conda = "    conda: {channels: [./channel], dependencies: [tool]}\n"
+    manifest(world, serve(world, images, make_foreign_image(images, [DEBIAN])), conda)
+    world.afenv_json("build")
+    environment = world.lock()["environments"]["default"]
+    assert [one["version"] for one in environment["conda"]] == ["2.0"]
+    assert environment["virtual-packages"]["__glibc"] == "2.36"
+    image, files = built_files(world)
+    assert "var/opt/conda/share/tool.txt" in files  # /opt is a link in this base
+    assert image.configuration()["config"]["Env"][2].startswith("CONDA_SHLVL=")
+    (path,) = [one for one in image.configuration()["config"]["Env"] if one.startswith("PATH=")]
+    assert path.startswith("PATH=/opt/conda/bin:/usr/local/sbin:")
+    old = Member(
+        path="usr/lib/x86_64-linux-gnu/libc.so.6",
+        content=ELF + b"GNU C Library (GNU libc) stable release version 2.17.\n",
+    )
+    manifest(world, serve(world, images, make_foreign_image(images, [DEBIAN, [old]]), tag="old"), conda)
+    world.afenv_json("lock")
+    assert [one["version"] for one in world.lock()["environments"]["default"]["conda"]] == ["1.0"]
+    manifest(world, serve(world, images, make_foreign_image(images, [ALPINE]), tag="musl"), conda)
+    status, _, err = world.afenv("lock")
+    assert (status, "E113" in err) == (2, True)
+
+
+def test_conda_packages_on_a_c_library_alone(world: Any) -> None:
+    channel = world.project / "channel"
+    add_package(channel, "tool", "1.0", "0", ["__glibc >=2.28"])
+    add_package(channel, "tool", "2.0", "0", ["__glibc >=2.36"])
+    add_package(channel, "dash", "0.5", "0", [])
+    add_package(channel, "ca-certificates", "1", "0", [])
+    text = "afenv: 1\nname: small\nenvironments:\n  default:\n    base: {conda: {glibc: '2.35'}}\n"
+    conda = "    conda: {channels: [./channel], dependencies: [tool]}\n"
+    world.write("afenv.yaml", text + conda)
+    world.afenv_json("build", "--check")
+    environment = world.lock()["environments"]["default"]
+    assert (environment["minimal"], environment["suite"]) == (True, "bookworm")
+    assert [deb["name"] for deb in environment["debs"]] == ["busybox-static", "libc6"]
+    assert [one["version"] for one in environment["conda"]] == ["1.0"]
+    image, files = built_files(world)
+    assert (files["usr/bin/sh"].target, files["usr/bin/env"].target) == ("busybox", "busybox")
+    assert files["tmp"].mode == 0o1777
+    assert b"analyst:x:1000:1000" in files["etc/passwd"].content
+    assert b"hosts: files dns" in files["etc/nsswitch.conf"].content
+    assert image.configuration()["config"]["Cmd"] == ["/bin/sh"]
+    world.write("afenv.yaml", text + conda.replace("[tool]", "[tool, dash, ca-certificates]"))
+    world.afenv_json("build", "--check")
+    assert [deb["name"] for deb in world.lock()["environments"]["default"]["debs"]] == ["libc6"]
+    _, files = built_files(world)
+    assert files["usr/bin/sh"].target == "/opt/conda/bin/dash"
+    assert files["etc/ssl/certs/ca-certificates.crt"].target == "/opt/conda/ssl/cacert.pem"
+    assert "usr/bin/env" not in files
 
 
 def test_a_base_of_conda_needs_conda(world: Any) -> None:
