@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from urllib.parse import quote, urlsplit
+from functools import lru_cache
+from urllib.parse import quote as _quote
+from urllib.parse import urlsplit
 
 from afenv.documents.lock import (
     LockedBase,
@@ -13,6 +15,8 @@ from afenv.documents.lock import (
     LockedSubmodule,
     LockedWheel,
 )
+
+quote = lru_cache(maxsize=8192)(_quote)  # every name is quoted for two documents
 
 
 def _purl(kind: str, namespace: str, name: str, version: str, qualifiers: Mapping[str, str]) -> str:
