@@ -174,16 +174,14 @@ def _reference(kind: str, locator: str) -> dict[str, str]:
 def _file_package(
     identity: str, name: str, version: str, file: LockedFile, purl: str, **more: Any
 ) -> dict[str, Any]:
-    return _package(
-        identity,
-        name,
-        version,
-        downloadLocation=_location(file.urls),
-        **({"packageFileName": file.file_name} if file.urls else {}),
-        checksums=[{"algorithm": "SHA256", "checksumValue": file.sha256}],
-        externalRefs=[_reference("purl", purl)],
-        **more,
-    )
+    known: dict[str, Any] = {
+        "downloadLocation": _location(file.urls),
+        "checksums": [{"algorithm": "SHA256", "checksumValue": file.sha256}],
+        "externalRefs": [_reference("purl", purl)],
+    }
+    if file.urls:
+        known["packageFileName"] = file.file_name
+    return _package(identity, name, version, **known | more)
 
 
 def _base_package(base: LockedBase, builder: LockedBuilder | None) -> dict[str, Any]:

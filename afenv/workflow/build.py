@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from afenv.attest.sign import Signer
     from afenv.documents.lock import LockedEnvironment
     from afenv.layers.base_tree import OpenBase
+    from afenv.layers.write_job import Files
     from afenv.oci.attached import Attachment
     from afenv.oci.model import Descriptor, Image
     from afenv.workflow.remote_cache import CacheOptions, RemoteCache
@@ -291,17 +292,23 @@ def _layers(
     from afenv.layers.write import write_layers
     from afenv.store.fetch import Fetcher
 
+    fetcher: Files = Fetcher(store, project.settings, quiet=project.quiet)
     if any(wheel.built_from is not None for wheel in lock.environments[name].wheels):
         from afenv.workflow.sdists import ensure_built
 
-        ensure_built(project, lock.environments[name])
+        if remote is None:
+            ensure_built(project, lock.environments[name])
+        else:
+            from afenv.workflow.remote_cache import BuildingFiles
+
+            fetcher = BuildingFiles(fetcher, project, lock.environments[name])
     layers = list(
         write_layers(
             lock.environments[name],
             lock.code,
             store,
             project.settings,
-            fetcher=Fetcher(store, project.settings, quiet=project.quiet),
+            fetcher=fetcher,
             folder=project.folder,
             mtime=created,
             quiet=project.quiet,
@@ -309,6 +316,10 @@ def _layers(
             elsewhere=remote,
         )
     )
+    if check_reproducible and any(wheel.built_from is not None for wheel in lock.environments[name].wheels):
+        from afenv.workflow.sdists import check_built
+
+        check_built(project, lock.environments[name])
     if not (lock.environments[name].build or lock.environments[name].post_link):
         return layers, lock
     from afenv.workflow.build_commands import check_reproducible as check_runs

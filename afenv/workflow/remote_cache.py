@@ -18,9 +18,10 @@ from typing import Any, BinaryIO, TypeVar
 
 from afenv.attest.keys import PrivateKey, PublicKey
 from afenv.attest.licenses import wheel_licenses
-from afenv.documents.lock import LockedBase, LockedEnvironment
+from afenv.documents.lock import LockedBase, LockedEnvironment, LockedFile
 from afenv.errors import AfenvError
 from afenv.layers.model import PlannedLayer
+from afenv.layers.write_job import Files
 from afenv.oci import media
 from afenv.oci.attached import EMPTY
 from afenv.oci.model import Image
@@ -34,6 +35,7 @@ from afenv.workflow.cache_entry import (
     read_entry,
     value_blobs,
 )
+from afenv.workflow.project import Project
 
 THREADS = 6
 UNREADABLE = ("E201", "E601", "E602")
@@ -237,6 +239,25 @@ class RemoteCache:
                     "built: one of the two builds was not reproducible, or was tampered with"
                 )
         return True
+
+
+class BuildingFiles:
+    """Brings files, and builds wheels from source before the first of them is asked for.
+
+    Where the remote cache has the layers of such wheels, none is asked for.
+    """
+
+    def __init__(self, files: Files, project: Project, environment: LockedEnvironment) -> None:
+        self._files, self._project, self._environment = files, project, environment
+        self._built = {one.file.sha256 for one in environment.wheels if one.built_from is not None}
+
+    def files(self, files: Sequence[LockedFile], *, title: str) -> list[Path]:
+        """The files in the store, checked."""
+        if any(one.sha256 in self._built for one in files):
+            from afenv.workflow.sdists import ensure_built
+
+            ensure_built(self._project, self._environment)
+        return self._files.files(files, title=title)
 
 
 def _opener(cache: RemoteCache, digest: str) -> Callable[[], BinaryIO]:

@@ -306,3 +306,31 @@ def test_what_is_no_entry(data: bytes) -> None:
     with pytest.raises(AfenvError) as caught:
         embedded_envelope(data)
     assert caught.value.code == "E510"
+
+
+def test_wheels_are_built_only_if_they_are_asked_for(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from afenv.documents.lock import LockedFile, LockedSource, LockedWheel
+    from afenv.documents.lockfile import read_lock
+    from afenv.record import replace
+    from afenv.workflow import sdists
+    from afenv.workflow.project import open_project
+    from afenv.workflow.remote_cache import BuildingFiles
+
+    world.afenv_json("lock")
+    environment = read_lock(world.project / "afenv.lock").environments["default"]
+    source = LockedSource(file=LockedFile(urls=("https://example.org/x.tar.gz",), size=1, sha256="c" * 64))
+    file = LockedFile(urls=(), size=1, sha256="d" * 64)
+    wheel = LockedWheel(name="made", version="1", file=file, built_from=source)
+    environment = replace(environment, wheels=(*environment.wheels, wheel))
+    asked: list[str] = []
+
+    class Nothing:
+        def files(self, files: Any, *, title: str) -> list[Path]:
+            return []
+
+    monkeypatch.setattr(sdists, "ensure_built", lambda *_: asked.append("built"))
+    files = BuildingFiles(Nothing(), open_project(world.project, quiet=True), environment)
+    files.files([environment.wheels[0].file], title="x")
+    assert asked == []
+    files.files([file], title="x")
+    assert asked == ["built"]
