@@ -133,6 +133,7 @@ def request_of(
         workdir=folder,
         uid=os.getuid(),
         gid=os.getgid(),
+        groups=tuple(sorted(set(os.getgroups()) - {os.getgid()})),
         hostname=os.uname().nodename,
         env=dict(env or {}),
         mounts=tuple(mounts),

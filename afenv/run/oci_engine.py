@@ -97,7 +97,10 @@ def _identity(engine: Engine, request: RunRequest) -> list[str]:
         if ":" in str(request.workdir):  # it would make this the user's home, and the line would not be read
             found += ["--passwd-entry", f"{USER}:*:{own}::{HOME}:/bin/sh"]
         return found
-    return ["--user", "0:0" if engine.rootless else own]
+    if engine.rootless:
+        return ["--user", "0:0"]
+    others = [word for group in request.groups for word in ("--group-add", str(group))]
+    return ["--user", own, *others]
 
 
 def _limits() -> list[str]:

@@ -48,13 +48,15 @@ class RunRequest:
 
     ``command`` empty means the image's own. Without ``entrypoint`` only that part of the image's entry point
     is kept which activates the environment. ``workdir`` is absolute. ``uid`` and ``gid`` are those of the
-    calling user, ``hostname`` the name of the host. ``term`` is the terminal's kind where one is asked for.
+    calling user, ``groups`` the other groups of that user, ``hostname`` the name of the host. ``term`` is the
+    terminal's kind where one is asked for.
     """
 
     command: tuple[str, ...]
     workdir: Path
     uid: int
     gid: int
+    groups: tuple[int, ...] = ()
     hostname: str = "localhost"
     env: Mapping[str, str] = field(default_factory=dict)
     mounts: tuple[Mount, ...] = ()

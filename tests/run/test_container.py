@@ -100,6 +100,8 @@ def identity(request: RunRequest, **engine) -> list[str]:
 def test_files_belong_to_the_caller_under_every_engine(request_):
     own = "1234:100"
     assert identity(request_) == ["--user", own]
+    grouped = replace(request_, groups=(7, 8))
+    assert identity(grouped) == ["--user", own, "--group-add", "7", "--group-add", "8"]
     assert identity(request_, rootless=True) == ["--user", "0:0"]
     assert identity(request_, name="podman", rootless=True) == ["--userns", "keep-id", "--user", own]
     assert identity(request_, name="podman")[:2] == ["--user", own]

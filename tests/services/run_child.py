@@ -71,6 +71,7 @@ def main(asked: dict[str, Any]) -> int:
     from afenv.oci.read import open_image
     from afenv.run.container import plan_request, request_of, run_image
     from afenv.run.request import Mount
+    from afenv.run.supervise import supervise
     from afenv.store.content import ContentStore
 
     if asked["host"] == "no fuse":
@@ -100,6 +101,8 @@ def main(asked: dict[str, Any]) -> int:
 
         catalogue()
         forbid_namespaces()
+    if asked["grace"]:
+        supervise.__kwdefaults__["grace"] = asked["grace"]
     try:
         plan = plan_request(image, store, request, runtime=asked["runtime"], quiet=True)
         return 0 if asked["prepare"] else run_image(plan)

@@ -174,6 +174,7 @@ class Place:
             "entrypoint": True,
             "prepare": False,
             "host": "",
+            "grace": 0,
         }
         return [sys.executable, str(CHILD), json.dumps(asked | more)]
 
@@ -464,6 +465,17 @@ def test_a_command_without_handlers_ends_on_sigterm(place: Place) -> None:
     process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
     assert time.monotonic() - before < 5
+
+
+def test_a_command_that_does_not_want_to_end_is_ended(place: Place) -> None:
+    script = "trap '' TERM; echo ready; while :; do sleep 0.1; done"
+    process = place.start("sh", "-c", script, grace=1)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGKILL
 
 
 def test_streams_are_apart_and_carry_any_bytes(place: Place) -> None:
