@@ -163,3 +163,19 @@ def fixed_wheel(data: bytes, place: str) -> bytes:
     except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
         raise AfenvError("E303", f"the build gave no wheel: {error}", place=place) from None
     return result.getvalue()
+
+
+def different_members(one: bytes, other: bytes) -> list[str]:
+    """The members that two wheels do not share, sorted; RECORD only if nothing else differs."""
+    members = []
+    for data in (one, other):
+        with zipfile.ZipFile(io.BytesIO(data)) as wheel:
+            members.append(
+                {
+                    entry.filename: (entry.CRC, entry.file_size, entry.external_attr)
+                    for entry in wheel.infolist()
+                }
+            )
+    a, b = members
+    found = [name for name in sorted(a.keys() | b.keys()) if a.get(name) != b.get(name)]
+    return [name for name in found if not name.endswith(".dist-info/RECORD")] or found

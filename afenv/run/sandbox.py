@@ -10,6 +10,7 @@ into a copy of them. The namespaces are bubblewrap's work.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from afenv.run.sandbox_limits import Limits
 from afenv.run.sandbox_tools import can_overlay, find_bubblewrap, find_tool
 from afenv.run.sandbox_watch import Outcome, Output, watch
 from afenv.store.content import ContentStore, write_error
+from afenv.store.placing import FICLONE
 from afenv.store.trees import FOLDER, remove_tree
 
 HOST_NAME = "afenv"
@@ -98,7 +100,16 @@ def _copy(source: Path, target: Path) -> None:
                 _copy(Path(entry.path), to)
             elif entry.is_file():
                 _remove(to)
-                shutil.copy2(entry.path, to)
+                _copy_file(entry.path, to)
+    shutil.copystat(source, target)
+
+
+def _copy_file(source: str, target: Path) -> None:
+    with open(source, "rb") as original, target.open("xb") as copy:  # noqa: PTH123
+        try:
+            fcntl.ioctl(copy.fileno(), FICLONE, original.fileno())
+        except OSError:
+            shutil.copyfileobj(original, copy, 1 << 20)
     shutil.copystat(source, target)
 
 

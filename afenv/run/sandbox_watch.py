@@ -29,6 +29,7 @@ _LOOK = 0.25  # seconds between two looks at each of them, which wait while it f
 _TAIL = 1 << 16  # bytes of the output that are kept in memory
 _LOG = 64 << 20  # bytes of the output that go into the log
 _FILE_TOO_LARGE = 128 + signal.SIGXFSZ
+_INODE = 512  # bytes that a path counts, also if it is empty
 _RESERVE = 256 << 20  # bytes that are left free on the disk
 
 
@@ -217,18 +218,20 @@ class _Watched:
         if not self._first:
             return 0, 0
         folder = f"/proc/{self._first}/root/proc"
-        count = memory = 0
+        count = 0
         page = os.sysconf("SC_PAGE_SIZE")
         try:
             own = os.stat(f"/proc/{self._first}/ns/pid").st_ino  # noqa: PTH116
             if os.stat(f"{folder}/1/ns/pid").st_ino != own:  # noqa: PTH116
                 return 0, 0  # it is still being set up
             names = [name for name in os.listdir(folder) if name.isdigit()]  # noqa: PTH208
+            shared = os.statvfs(f"/proc/{self._first}/root/dev")  # /dev/shm among it
         except OSError:
             return 0, 0
         if len(names) > self._limits.processes or passed < self._next_look:
             return len(names), 0
         self._next_look = passed + _LOOK
+        memory = (shared.f_blocks - shared.f_bfree) * shared.f_frsize
         for name in names:
             with contextlib.suppress(OSError, ValueError, IndexError):
                 with open(f"{folder}/{name}/statm", "rb") as file:  # noqa: PTH123
@@ -271,7 +274,7 @@ def _disk_usage(folder: Path) -> int:
         with contextlib.suppress(OSError), os.scandir(todo.pop()) as entries:
             for entry in entries:
                 with contextlib.suppress(OSError):
-                    total += entry.stat(follow_symlinks=False).st_blocks * 512
+                    total += entry.stat(follow_symlinks=False).st_blocks * 512 + _INODE
                     if entry.is_dir(follow_symlinks=False):
                         todo.append(entry.path)
     return total

@@ -43,7 +43,9 @@ _NETWORK = re.compile(
 )
 
 _FORK = re.compile(
-    rb"(?:can't|cannot|unable to|failed to) fork|fork: |pthread_create failed|can't start new thread", re.I
+    rb"cannot fork\s*$|can't fork|fork: (?:retry: )?Resource temporarily|can't start new thread"
+    rb"|pthread_create[^\n]*Resource temporarily|BlockingIOError: \[Errno 11\]",
+    re.IGNORECASE | re.MULTILINE,
 )
 
 
@@ -182,7 +184,7 @@ def _run(
             "There is no network in the sandbox: what the command downloads has to be declared in the "
             f"manifest, as a package or as code. {remedy}"
         )
-    if _FORK.search(said) and b"Resource temporarily unavailable" in said:
+    if _FORK.search(said):
         raise AfenvError(
             "E411",
             f"{_short(name)} failed: it could not start more processes",

@@ -24,14 +24,22 @@ from afenv.documents.lock import (
     LockedWheel,
 )
 from afenv.documents.manifest import PypiSection
-from afenv.errors import AfenvError
+from afenv.errors import AfenvError, Problem
 from afenv.layers.model import PACKAGE_MTIME, Layer
 from afenv.layers.write import write_layers
 from afenv.oci.image import assemble
 from afenv.oci.unpack import unpacked_root
 from afenv.record import record, replace
 from afenv.resolve.pypi_inputs import normalised
-from afenv.resolve.pypi_sdist import BuildSystem, Sdist, build_system, choose_sdist, fixed_wheel, unpack_sdist
+from afenv.resolve.pypi_sdist import (
+    BuildSystem,
+    Sdist,
+    build_system,
+    choose_sdist,
+    different_members,
+    fixed_wheel,
+    unpack_sdist,
+)
 from afenv.store.fetch import Fetcher
 from afenv.store.trees import cached_tree
 from afenv.workflow.build_commands import bring_base_layers, work_on
@@ -87,6 +95,13 @@ def lock_sdists(
     place = _Place(
         project=project, environment=environment, python=environment.python, glibc=glibc, as_of=as_of
     )
+    with project.store.in_use():
+        return _lock_sdists(place, section, locked, update)
+
+
+def _lock_sdists(
+    place: _Place, section: PypiSection, locked: Sequence[LockedWheel], update: frozenset[str]
+) -> dict[str, LockedWheel]:
     known = {
         wheel.name: wheel for wheel in locked if wheel.built_from is not None and wheel.name not in update
     }
@@ -111,14 +126,7 @@ def ensure_built(project: Project, environment: LockedEnvironment) -> None:
     ]
     if not missing:
         return
-    assert environment.python is not None
-    place = _Place(
-        project=project,
-        environment=replace(environment, wheels=(), owners={}),
-        python=environment.python,
-        glibc=(0, 0),
-        as_of=datetime.fromisoformat(environment.as_of),
-    )
+    place = _place_of(project, environment)
     for wheel in missing:
         digest = _ensure(place, wheel)
         if digest != wheel.file.digest:
@@ -130,6 +138,36 @@ def ensure_built(project: Project, environment: LockedEnvironment) -> None:
                 remedy="Restore the wheel from a cache or an archive that has it, or lock the package again "
                 f"with `afenv lock --update {wheel.name}`.",
             )
+
+
+def check_built(project: Project, environment: LockedEnvironment) -> None:
+    """Build each wheel that the lock has from source once more, and name what differs; E406."""
+    place = _place_of(project, environment)
+    problems = []
+    for wheel in environment.wheels:
+        if wheel.built_from is None:
+            continue
+        system, tree = _source(place, wheel.built_from.file)
+        title = f"{wheel.name} {wheel.version}"
+        _, data = _build(place, title, system, tree, wheel.built_from.requires, again=True)
+        problems += [
+            Problem("E406", f"wheel of {title}: {path} differs in a second build")
+            for path in different_members(project.store.read(wheel.file.digest), data)
+        ]
+    if problems:
+        raise AfenvError.many(problems)
+
+
+def _place_of(project: Project, environment: LockedEnvironment) -> _Place:
+    """Where wheels of a lock are built again: nothing is resolved there."""
+    assert environment.python is not None
+    return _Place(
+        project=project,
+        environment=replace(environment, wheels=(), owners={}),
+        python=environment.python,
+        glibc=(0, 0),
+        as_of=datetime.fromisoformat(environment.as_of),
+    )
 
 
 def _asked(section: PypiSection, name: str) -> list[str]:
@@ -252,12 +290,21 @@ def _more_requires(
 
 
 def _build(
-    place: _Place, title: str, system: BuildSystem, tree: Path, requires: Sequence[LockedWheel]
+    place: _Place,
+    title: str,
+    system: BuildSystem,
+    tree: Path,
+    requires: Sequence[LockedWheel],
+    *,
+    again: bool = False,
 ) -> tuple[str, bytes]:
-    """Build the wheel and put it into the store: its file name and content."""
+    """Build the wheel and put it into the store: its file name and content.
+
+    With ``again``, it is built even if it is there, and not kept.
+    """
     work = _work(place, title, "wheel", system, tree, requires)
     store = place.project.store
-    known = store.load_key("sdist", work.inputs())
+    known = None if again else store.load_key("sdist", work.inputs())
     if known is not None and store.trusted(known["digest"]):
         return str(known["name"]), store.read(known["digest"])
     log = place.project.work_folder() / "sdist.log"
@@ -267,7 +314,8 @@ def _build(
             raise AfenvError("E410", f"building {title} gave {len(built)} wheels, not one", place=str(log))
         data = fixed_wheel(built[0].read_bytes(), title)
         name = built[0].name
-    store.save_key("sdist", work.inputs(), {"name": name, "digest": store.put(data)})
+    if not again:
+        store.save_key("sdist", work.inputs(), {"name": name, "digest": store.put(data)})
     return name, data
 
 

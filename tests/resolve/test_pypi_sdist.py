@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from afenv.errors import AfenvError
-from afenv.resolve.pypi_sdist import build_system, choose_sdist, fixed_wheel, unpack_sdist
+from afenv.resolve.pypi_sdist import build_system, choose_sdist, different_members, fixed_wheel, unpack_sdist
 from afenv.resolve.pypi_target import target_of
 
 TARGET = target_of("3.11.2", (2, 36), "linux/amd64")
@@ -131,3 +131,11 @@ def test_a_wheel_has_one_form():
         assert archive.read("b.py") == b"b.py" * 100
     with pytest.raises(AfenvError, match="E303"):
         fixed_wheel(b"no wheel", "x")
+
+
+def test_what_differs_between_two_wheels():
+    one = wheel("a.py", "x.dist-info/RECORD", year=2001, compression=zipfile.ZIP_STORED)
+    assert different_members(one, fixed_wheel(one, "x")) == ["a.py"]  # its mode
+    assert different_members(one, one) == []
+    other = wheel("b.py", "x.dist-info/RECORD", year=2001, compression=zipfile.ZIP_STORED)
+    assert different_members(one, other) == ["a.py", "b.py"]

@@ -332,6 +332,8 @@ def test_an_sdist_that_builds_otherwise_is_not_used(project, index, monkeypatch)
     monkeypatch.setenv("UV_DEFAULT_INDEX", index(make_sdist("'# ' + os.urandom(4).hex()")))
     with_python(project, PYPI)
     project.afenv("-q", "lock")
+    _, err = project.afenv("-q", "build", "--check-reproducible", status=1)
+    assert "error E406: wheel of handmade 1.0: handmade.py differs in a second build" in err
     forget_wheel(project)
     _, err = project.afenv("-q", "build", "--locked", status=5)
     assert "error E412: handmade 1.0, built from its source archive, is sha256:" in err
