@@ -39,6 +39,7 @@ MEDIA_TYPES = {
 # A user who is not to be taken over as the one that the image runs as.
 _ROOT = ("", "root", "0")
 _KIND = "base-tree"
+_DAMAGED = "This image is damaged: choose another one, or tell those who made it."
 
 
 @dataclass(frozen=True)
@@ -105,18 +106,23 @@ class StoredBase:
                     pass
         except AfenvError as error:
             problem = error.problems[0]
-            raise AfenvError(problem.code, problem.message, place=place) from None
+            remedy = _DAMAGED if problem.code == "E510" else problem.remedy
+            raise AfenvError(problem.code, problem.message, place=place, remedy=remedy) from None
         except (OSError, EOFError, zlib.error) as error:
-            raise AfenvError("E510", f"it cannot be inflated: {error}", place=place) from None
+            raise _not_inflated(error, place) from None
         except Exception as error:
             if type(error).__module__.partition(".")[0] != "zstandard":
                 raise
-            raise AfenvError("E510", f"it cannot be inflated: {error}", place=place) from None
+            raise _not_inflated(error, place) from None
         if hashing.digest() != layer.diff_id:
             raise AfenvError(
                 "E301", f"the config says {layer.diff_id}, the content is {hashing.digest()}", place=place
             )
         return files
+
+
+def _not_inflated(error: Exception, place: str) -> AfenvError:
+    return AfenvError("E510", f"it cannot be inflated: {error}", place=place, remedy=_DAMAGED)
 
 
 class _Hashing:

@@ -392,6 +392,35 @@ def test_a_blob_with_another_content(world: Any, images: ContentStore) -> None:
     assert not ContentStore(world.cache).has(digest)
 
 
+def test_a_layer_that_is_no_archive(world: Any, images: ContentStore) -> None:
+    manifest(world, reference := serve(world, images, make_foreign_image(images, [DEBIAN, b"no tar" * 200])))
+    status, _, err = world.afenv("lock")
+    assert (status, "E510" in err, f"{reference}, layer 2" in err) == (2, True, True)
+    assert "This image is damaged" in err
+    assert not (world.project / "afenv.lock").exists()
+
+
+def test_a_foreign_layer_is_not_even_asked_for(world: Any, images: ContentStore) -> None:
+    image = make_foreign_image(images, [DEBIAN])
+    document = json.loads(image.manifest)
+    document["layers"][0]["urls"] = ["https://example.org/layer"]
+    data = json.dumps(document).encode()
+    reference = serve(world, images, image)
+    for name in ("1", "sha256:" + hashlib.sha256(data).hexdigest()):
+        world.contents[f"/v2/base/manifests/{name}"] = (media.IMAGE_MANIFEST, data)
+    manifest(world, reference)
+    status, _, err = world.afenv("lock")
+    assert (status, "E112" in err) == (2, True)
+    assert not any(image.layers[0].digest in path for path in world.asked)
+
+
+def test_a_config_that_lies(world: Any, images: ContentStore) -> None:
+    lie = {"type": "layers", "diff_ids": ["sha256:" + "0" * 64]}
+    manifest(world, serve(world, images, make_foreign_image(images, [DEBIAN], rootfs=lie)))
+    status, _, err = world.afenv("lock")
+    assert (status, "E301" in err) == (5, True)
+
+
 def test_an_index_gives_the_image_of_the_platform(world: Any, images: ContentStore) -> None:
     amd64 = make_foreign_image(images, [DEBIAN, PYTHON])
     arm64 = make_foreign_image(images, [DEBIAN], platform="linux/arm64")
@@ -488,6 +517,7 @@ def test_the_c_library_of_the_base_decides_about_conda_packages(world: Any, imag
     environment = world.lock()["environments"]["default"]
     assert [one["version"] for one in environment["conda"]] == ["2.0"]
     assert environment["virtual-packages"]["__glibc"] == "2.36"
+    assert "tool-2.0-0.tar.bz2#" in world.afenv("export", "explicit")[1]
     image, files = built_files(world)
     assert "var/opt/conda/share/tool.txt" in files  # /opt is a link in this base
     assert image.configuration()["config"]["Env"][2].startswith("CONDA_SHLVL=")
