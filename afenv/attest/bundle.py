@@ -114,10 +114,18 @@ def read_envelope(value: Mapping[str, Any], hint: str = "", certificate: bytes |
         raise AfenvError("E611", "the envelope is damaged") from None
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys stand once: two readers must not see two things."""
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a key stands twice")
+    return value
+
+
 def read_bundle(data: bytes) -> Signed:
     """The content of a bundle; E611 if it is damaged or of a kind that is not known."""
     try:
-        value = json.loads(data)
+        value = json.loads(data, object_pairs_hook=_once)
         media_type = str(value["mediaType"])
         if not media_type.startswith("application/vnd.dev.sigstore.bundle"):
             raise AfenvError("E611", f"{media_type!r} is not a sigstore bundle")

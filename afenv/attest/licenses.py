@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from afenv.documents.lock import LockedEnvironment
+from afenv.oci.model import Image
 from afenv.store.content import ContentStore
 
 NOASSERTION = "NOASSERTION"
@@ -106,6 +107,34 @@ def wheel_licenses(
                 continue
             store.save_key(KIND, digest, known)
         found[wheel.file.sha256] = known
+    return found
+
+
+def learn_from_layers(
+    environment: LockedEnvironment, image: Image, store: ContentStore, known: Mapping[str, str]
+) -> dict[str, str]:
+    """The licences of the wheels that ``known`` lacks, from the layers that hold them; remembered."""
+    from packaging.utils import canonicalize_name
+
+    from afenv.oci.files import read_layer
+    from afenv.oci.read import OpenedImage
+
+    wanted = {wheel.name: wheel.file for wheel in environment.wheels if wheel.file.sha256 not in known}
+    found: dict[str, str] = {}
+    opened = OpenedImage(image=image, blobs=store, path=store.folder)
+    for position, layer in enumerate(image.layers):
+        if not wanted or not layer.source.startswith("pypi:") or not store.has(layer.digest):
+            continue
+        with opened.layer(position) as stream:
+            files = read_layer(stream, contents=False, keep=lambda path: path.endswith(".dist-info/METADATA"))
+        for entry in files.entries.values():
+            if entry.content is not None:
+                text = entry.content.decode("utf-8", "replace")
+                name = re.search(r"^Name:\s*(\S+)", text, re.MULTILINE | re.IGNORECASE)
+                file = wanted.pop(canonicalize_name(name[1]), None) if name else None
+                if file is not None:
+                    found[file.sha256] = from_metadata(text)
+                    store.save_key(KIND, file.digest, found[file.sha256])
     return found
 
 

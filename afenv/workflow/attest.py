@@ -1,7 +1,7 @@
 """What belongs to an image that was built: lock, manifest, bill of materials and provenance.
 
 They are made from the lock and the image alone, so a build that is repeated makes the same bytes. Licences
-that only the archives of wheels state are remembered in the store when they are first read.
+that only wheels state are remembered in the store when their archives, or else their layers, are first read.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from afenv.attest.licenses import wheel_licenses
+from afenv.attest.licenses import learn_from_layers, wheel_licenses
 from afenv.attest.provenance import builder_identity, provenance
 from afenv.attest.spdx import sbom
 from afenv.digest import sha256_bytes
@@ -49,7 +49,10 @@ def attachments_of(
     lock_bytes, manifest_bytes = project.lock_path.read_bytes(), project.manifest_path.read_bytes()
     documents = [_attachment(media.LOCK, lock_bytes), _attachment(media.ANALYSIS_MANIFEST, manifest_bytes)]
     created = str(image.configuration()["created"])
-    stated = wheel_licenses(lock.environments[name], project.store, licenses)
+    environment = lock.environments[name]
+    stated = wheel_licenses(environment, project.store, licenses)
+    if len(stated) < len(environment.wheels):  # their archives were removed from the store
+        stated |= learn_from_layers(environment, image, project.store, stated)
     materials = sbom(lock, name, image.image_id, created, stated)
     statement = provenance(
         lock,

@@ -116,6 +116,15 @@ def test_a_damaged_bundle_is_one_error(keys, change):
     assert caught.value.code == "E611"
 
 
+def test_a_key_that_stands_twice_is_refused(keys):
+    data = sign_statement(STATEMENT, keys["ed25519"])
+    twice = data.replace(b'{"dsseEnvelope":', b'{"dsseEnvelope":{},"dsseEnvelope":', 1)
+    assert twice != data
+    with pytest.raises(AfenvError) as caught:
+        read_bundle(twice)
+    assert caught.value.code == "E611"
+
+
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"null", b"\xff"])
 def test_no_bundle_at_all(data):
     with pytest.raises(AfenvError) as caught:

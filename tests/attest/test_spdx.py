@@ -12,13 +12,22 @@ from spdx_tools.spdx.model.document import Document
 from spdx_tools.spdx.parser.jsonlikedict.json_like_dict_parser import JsonLikeDictParser
 from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 
-from afenv.attest.licenses import NOASSERTION, expression, from_metadata, from_wheel, wheel_licenses
+from afenv.attest.licenses import (
+    NOASSERTION,
+    expression,
+    from_metadata,
+    from_wheel,
+    learn_from_layers,
+    wheel_licenses,
+)
 from afenv.attest.purl import code_purl
 from afenv.attest.spdx import sbom
 from afenv.documents.lock import LockedBase, LockedBaseLayer, LockedFile, LockedSource, LockedSubmodule
 from afenv.documents.lockfile import read_lock
 from afenv.oci import media
+from afenv.oci.image import assemble
 from afenv.specs import specs_folder
+from afenv.testing import Member, make_layer
 
 LOCKS = sorted((specs_folder() / "lock" / "v1").glob("vectors/valid/*/afenv.lock"))
 IMAGE_ID = "sha256:" + "a" * 64
@@ -216,3 +225,16 @@ def test_a_wheel_that_was_built_here(sample):
     (found,) = [one for one in document["packages"] if one["name"] == "uproot"]
     assert found["downloadLocation"] == "https://example.org/uproot-5.5.1.tar.gz"
     assert found["sourceInfo"].endswith("9" * 64) and "packageFileName" not in found
+
+
+def test_licences_come_from_layers_where_the_archives_are_gone(sample, store):
+    metadata = b"Name: UpRoot\nVersion: 5.5.1\nLicense-Expression: BSD-3-Clause\n"
+    layer = make_layer(
+        store, [Member(path="site/uproot-5.5.1.dist-info/METADATA", content=metadata)], source="pypi:x"
+    )
+    image = assemble(sample.lock, "default", [layer], 0, store)
+    environment = sample.lock.environments["default"]
+    assert learn_from_layers(environment, image, store, {}) == {"4" * 64: "BSD-3-Clause"}
+    assert wheel_licenses(environment, store) == {"4" * 64: "BSD-3-Clause"}
+    other = assemble(sample.lock, "default", [make_layer(store, [], source="debian:x")], 0, store)
+    assert learn_from_layers(environment, other, store, {}) == {}

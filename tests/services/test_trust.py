@@ -191,3 +191,13 @@ def test_another_implementation_verifies_the_envelopes(image, attachments, key):
         envelope.payload += b" "
         with pytest.raises(Exception, match=r"(?i)signature"):
             envelope.verify([public], 1)
+
+
+def test_who_signed_with_a_key_is_nobody_to_sigstore(image, attachments, key):
+    """The library refuses what has no certificate; without a network it is asked with its own trust root."""
+    library("sigstore")
+    from afenv.attest.keyless import KeylessVerifier
+
+    verifier = KeylessVerifier("somebody@example.org", "https://issuer.example.org")
+    for one in sign_image(image, attachments, key_signer(key)):
+        assert verifier(one.content) is None
