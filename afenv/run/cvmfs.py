@@ -31,4 +31,29 @@ def cvmfs_mounts(labels: Mapping[str, str], root: Path = ROOT) -> tuple[Mount, .
             raise AfenvError(
                 "E506", f"the environment takes software from {root / name}, which this host does not have"
             )
-    return (Mount(root, "/cvmfs", read_only=True, follow=True),) if repositories(labels) else ()
+    if not repositories(labels):
+        return ()
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text()
+    except OSError:
+        mounts = ""
+    return (Mount(root, "/cvmfs", read_only=True, follow=is_shared(mounts, str(root))),)
+
+
+def is_shared(mounts: str, path: str) -> bool:
+    """Whether what is mounted below ``path`` later on can be made to appear elsewhere too; pure.
+
+    ``mounts`` is the text of ``/proc/self/mountinfo`` (proc_pid_mountinfo(5)). Engines refuse to follow a
+    mount that is neither shared nor a slave.
+    """
+    best, found = "", False
+    for line in mounts.splitlines():
+        fields = line.split()
+        if len(fields) < 7 or "-" not in fields:
+            continue
+        point = fields[4]
+        inside = path == point or path.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= len(best):
+            options = fields[6 : fields.index("-")]
+            best, found = point, any(word.startswith(("shared:", "master:")) for word in options)
+    return found

@@ -10,7 +10,7 @@ import pytest
 from afenv.errors import AfenvError
 from afenv.layers.conda_activation import WRAPPER
 from afenv.run import request as request_module
-from afenv.run.cvmfs import LABEL, cvmfs_mounts
+from afenv.run.cvmfs import LABEL, cvmfs_mounts, is_shared
 from afenv.run.gpu import driver_files, has_driver, wants_gpu
 from afenv.run.request import (
     Mount,
@@ -123,8 +123,32 @@ def test_cvmfs_where_the_image_asks_for_it(tmp_path):
     labels = {LABEL: "sft.example.org atlas.example.org"}
     for name in labels[LABEL].split():
         (tmp_path / name).mkdir()
-    assert cvmfs_mounts(labels, tmp_path) == (Mount(tmp_path, "/cvmfs", read_only=True, follow=True),)
+    (mount,) = cvmfs_mounts(labels, tmp_path)
+    assert (mount.source, mount.target, mount.read_only) == (tmp_path, "/cvmfs", True)
     assert code(cvmfs_mounts, {LABEL: "other.example.org"}, tmp_path) == "E506"
+
+
+MOUNTS = """\
+22 27 0:21 / / rw,relatime - ext4 /dev/vda rw
+30 22 0:40 / /cvmfs rw,relatime shared:6 - autofs /etc/auto.cvmfs rw
+31 30 0:41 / /cvmfs/one.example.org ro master:3 - fuse cvmfs2 ro
+32 22 0:42 / /private rw - tmpfs tmpfs rw
+a line of another kind
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/cvmfs", True),
+        ("/cvmfs/one.example.org/x", True),
+        ("/cvmfs-more", False),
+        ("/private", False),
+        ("/", False),
+    ],
+)
+def test_which_mounts_can_be_followed(path, expected):
+    assert is_shared(MOUNTS, path) is expected
 
 
 def test_a_gpu_that_is_asked_for():
