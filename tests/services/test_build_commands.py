@@ -348,3 +348,23 @@ def test_an_sdist_that_does_not_build(project, index, monkeypatch):
     assert "ZeroDivisionError" in log.read_text()
     with contextlib.suppress(FileNotFoundError):
         assert "wheels" not in project.locked()
+
+
+def test_commands_find_the_environment_of_conda_activated(project, toy_channel):
+    conda = f"    conda: {{channels: [{toy_channel}], dependencies: [toyenv]}}\n"
+    project.manifest(conda + "    build: ['echo \"$CONDA_PREFIX|$TOYENV_HOME|$TOYENV_WORDS\" > seen']\n")
+    project.build()
+    assert project.files()["analysis/seen"] == b"/opt/conda|/opt/conda/share/toyenv|two words\n"
+
+
+def test_commands_on_a_minimal_root(tmp_path, cache, toy_channel):
+    """Without an operating system there is a shell, and what it can do by itself."""
+    project = Project(tmp_path / "project", cache)
+    project.manifest("")
+    text = (project.folder / "afenv.yaml").read_text()
+    text = text.replace("{debian: bookworm, packages: [dash, coreutils]}", "{conda: {}}")
+    conda = f"    conda: {{channels: [{toy_channel}], dependencies: [toyenv]}}\n"
+    project.write("afenv.yaml", text + conda + "    build: ['echo done > seen']\n")
+    project.commit()
+    project.build()
+    assert project.files()["analysis/seen"] == b"done\n"
