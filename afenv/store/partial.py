@@ -53,16 +53,25 @@ class Partial:
         self.size = 0
         self.highest = 0
         while data := os.read(descriptor, CHUNK):
+            self._hash.update(data)
             self._count(data)
 
-    def _count(self, data: bytes | memoryview) -> None:
+    def hash(self, data: bytes | memoryview) -> None:
+        """Hash what :meth:`append` wrote; in the same order, and all of it before :meth:`digest`."""
         self._hash.update(data)
+
+    def _count(self, data: bytes | memoryview) -> None:
         self.size += len(data)
         self.highest = max(self.highest, self.size)
         self._progress.advance(len(data))
 
     def write(self, data: bytes | memoryview) -> None:
-        """Append; E402 or E403 if that fails."""
+        """Append and hash; E402 or E403 if that fails."""
+        self.append(data)
+        self._hash.update(data)
+
+    def append(self, data: bytes | memoryview) -> None:
+        """Append, and leave the hashing to the caller, who may do it in another thread; E402 or E403."""
         view = memoryview(data)
         try:
             while view:

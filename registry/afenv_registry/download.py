@@ -12,10 +12,10 @@ from afenv.progress import Progress
 from afenv.record import record
 from afenv.store.content import ContentStore
 from afenv.store.partial import Partial, Stopped, hold_partial
+from afenv_registry.receiving import Receiver
 from afenv_registry.session import Session
 from afenv_registry.transport import TRY_AGAIN, Answer, Response, is_final
 
-ROOM = 1 << 18  # bytes that are written and hashed at once: they stay in the processor's cache
 GAIN = 1 << 16  # bytes; an attempt that brought as many was not in vain
 _RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)\Z")
 
@@ -104,13 +104,13 @@ def _attempt(session: Session, part: Partial, stop: threading.Event) -> None:
         try:
             with session.stream(where, {"Range": f"bytes={resumed}-"} if resumed else {}) as response:
                 _accept(session, part, response)
-                room = memoryview(bytearray(min(ROOM, max(size - part.size, 1))))
-                while _take(response, room, part):
-                    if stop.is_set():
-                        raise Stopped
-                    if part.size > size:
-                        text = f"{part.file.digest} has {size} bytes, and it sends more"
-                        raise _bad(session, "E302", text)
+                with Receiver(part) as receiver:
+                    while receiver.take(response):
+                        if stop.is_set():
+                            raise Stopped
+                        if part.size > size:
+                            text = f"{part.file.digest} has {size} bytes, and it sends more"
+                            raise _bad(session, "E302", text)
         except OSError as error:
             failed = session.transport.failed(error, session.url(where))
             if session.transport.closed or is_final(error):
@@ -125,19 +125,6 @@ def _attempt(session: Session, part: Partial, stop: threading.Event) -> None:
         if resumed:  # it may be the part from before that was wrong
             raise _Again(wrong)
         raise wrong
-
-
-def _take(response: Response, room: memoryview, part: Partial) -> bool:
-    """Fill the room, and write and hash it; what came before a failure too. False at the end."""
-    filled, more = 0, True
-    try:
-        while filled < len(room) and more:
-            count = response.readinto(room[filled:])
-            filled += count
-            more = count > 0
-    finally:
-        part.write(room[:filled])
-    return more
 
 
 def _accept(session: Session, part: Partial, response: Response) -> None:

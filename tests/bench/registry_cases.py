@@ -23,7 +23,7 @@ def _ours(bench: Bench, *words: str | Path, memory: bool = False) -> Sample:
 def registry_image(bench: Bench) -> None:
     """the image, pushed to an empty registry, and pulled into a layout"""
     layout = bench.plain.layout
-    tag = _tag(layout)
+    tag, digest = _names(layout)
     place = ["", ""]  # the registry, and where to pull to
 
     def empty() -> None:
@@ -50,7 +50,7 @@ def registry_image(bench: Bench) -> None:
             Contender(
                 name="oras cp",
                 prepare=empty,
-                command=theirs("oras", "cp", "--to-plain-http", "--from-oci-layout", f"{layout}:{tag}"),
+                command=theirs("oras", "cp", "--to-plain-http", "--from-oci-layout", f"{layout}@{digest}"),
             ),
         ],
     )
@@ -97,11 +97,12 @@ def registry_image(bench: Bench) -> None:
     bench.report.outcome(outcome, {"skopeo copy": 1.0, "oras cp": 1.0})
 
 
-def _tag(layout: Path) -> str:
+def _names(layout: Path) -> tuple[str, str]:
+    """The name and the digest of a layout's image."""
     import json
 
     (entry,) = json.loads((layout / "index.json").read_bytes())["manifests"]
-    return str(entry["annotations"]["org.opencontainers.image.ref.name"])
+    return str(entry["annotations"]["org.opencontainers.image.ref.name"]), str(entry["digest"])
 
 
 def registry_blob(bench: Bench) -> None:
