@@ -11,13 +11,22 @@ from typing import Any
 
 import pytest
 
-from afenv.documents.lock import LockedBase, LockedBaseLayer, LockedDeb, LockedEnvironment, LockedFile
+from afenv.documents.lock import (
+    LockedBase,
+    LockedBaseLayer,
+    LockedDeb,
+    LockedEnvironment,
+    LockedFile,
+    LockedPython,
+    LockedWheel,
+)
 from afenv.errors import AfenvError
 from afenv.layers.base_dpkg import read_group
 from afenv.layers.base_system import write_base_system
 from afenv.layers.base_tree import BaseTree, Folder, Ground, Kept
 from afenv.layers.deb import write_debs
 from afenv.layers.plan import LIMIT, TOTAL, plan_layers
+from afenv.layers.write import layer_key
 from afenv.layers.writer import LayerWriter
 
 
@@ -72,7 +81,7 @@ class Opened:
         return {path: self.tree.kept[path].data for path in paths}
 
 
-def a_base(layers: int = 1, **more: Any) -> LockedBase:
+def a_base(number: int = 1, **more: Any) -> LockedBase:
     digest = "sha256:" + "a" * 64
     layer = LockedBaseLayer(diff_id=digest, digest=digest, size=1, media_type="tar")
     values: dict[str, Any] = {
@@ -82,7 +91,7 @@ def a_base(layers: int = 1, **more: Any) -> LockedBase:
         "media_type": "m",
         "config": digest,
         "config_size": 1,
-        "layers": (layer,) * layers,
+        "layers": (layer,) * number,
     }
     return LockedBase(**values | more)
 
@@ -368,3 +377,22 @@ def test_the_cache_of_the_loader_knows_old_and_new_libraries(make_deb: Any) -> N
     assert b"/usr/lib/libnew.so.2\0" in cache
     without = make_deb("none", [("./usr/bin/none", "file", b"")])
     assert "etc/ld.so.cache" not in system_of(tree, [without], home="/home/x")[0]
+
+
+def test_a_layer_on_another_base_is_another_layer() -> None:
+    """What lies below decides where files come to lie, and which folders belong to whom."""
+    wheel = LockedWheel(name="a", version="1", file=LockedFile(urls=("u",), size=1, sha256="0" * 64))
+    python = LockedPython(version="3.11.2", executable="/p", site_packages="/s", scripts="/b")
+    other = LockedBaseLayer(diff_id="sha256:" + "b" * 64, digest="sha256:" + "b" * 64, size=1, media_type="t")
+
+    def keys(base: LockedBase | None) -> set[str]:
+        environment = an_environment(base, debs(3), wheels=(wheel,), python=python)
+        planned = plan_layers(environment, ())
+        return {layer_key(one, environment, mtime=0, lost={}, interpreter=None) for one in planned}
+
+    found = [keys(None), keys(a_base()), keys(a_base(layers=(*a_base().layers, other)))]
+    assert not (found[0] & found[1] | found[1] & found[2] | found[0] & found[2])
+    recompressed = LockedBaseLayer(
+        diff_id=a_base().layers[0].diff_id, digest=other.digest, size=9, media_type="t"
+    )
+    assert keys(a_base(layers=(recompressed,))) == found[1]
