@@ -16,12 +16,17 @@ from afenv.attest.sign import key_signer, sign_image
 from afenv.attest.verify import verify_image
 from afenv.cli import main
 from afenv.digest import sha256_bytes
+from afenv.documents.lock import LockedBase, LockedBaseLayer
+from afenv.documents.lockfile import dump_lock
 from afenv.oci import media
 from afenv.oci.attach_layout import add_to_layout
 from afenv.oci.attached import Attachment
+from afenv.oci.image import assemble
 from afenv.oci.layout import write_layout
 from afenv.record import replace as changed
 from afenv.store.content import ContentStore
+from afenv.testing import Member, make_layer
+from afenv.workflow.attest import attachments_of
 from afenv.workflow.verify import verify
 
 
@@ -301,3 +306,44 @@ def test_odd_predicates(sample, predicate):
     facts, checks = verify_image(sample.image, attachments)
     assert facts.builder == "" and facts.code == []
     assert verdicts(checks)["provenance"] == "ok"
+
+
+def test_packages_that_a_base_image_brought(sample, store, tmp_path):
+    """They are the base's, and the bill of materials names the base; a package of ours has to be listed."""
+    below = [
+        Member(
+            path="var/lib/dpkg/status", content=b"Package: old\nStatus: install ok installed\nVersion: 1\n"
+        )
+    ]
+    layer = make_layer(store, below, source="base")
+    settings = {
+        "architecture": "amd64",
+        "os": "linux",
+        "config": {},
+        "rootfs": {"type": "layers", "diff_ids": [layer.diff_id]},
+    }
+    config = json.dumps(settings).encode()
+    base = LockedBase(
+        reference="docker.io/library/debian:bookworm",
+        digest="sha256:" + "b" * 64,
+        size=1,
+        media_type=media.IMAGE_MANIFEST,
+        config=store.put(config),
+        config_size=len(config),
+        layers=(
+            LockedBaseLayer(
+                diff_id=layer.diff_id, digest=layer.digest, size=layer.size, media_type=layer.media_type
+            ),
+        ),
+    )
+    environment = changed(sample.lock.environments["default"], base=base, debs=(), conda=())
+    lock = changed(sample.lock, environments={"default": environment})
+    (sample.project.folder / "afenv.lock").write_bytes(dump_lock(lock))
+    wheel = Member(path="site/uproot-5.5.1.dist-info/METADATA", content=b"Name: uproot\nVersion: 5.5.1\n")
+    evil = Member(path="site/evil-1.dist-info/METADATA", content=b"Name: evil\nVersion: 1\n")
+    for extra, expected in (((), 0), ((evil,), 5)):
+        image = assemble(lock, "default", [make_layer(store, [wheel, *extra], source="all")], 0, store)
+        attachments = attachments_of(sample.project, lock, "default", image)
+        write_layout(image, store, tmp_path / "layout", attachments=attachments)
+        report = verify("layout", tmp_path, store)
+        assert report.exit_status == expected, report.as_text()

@@ -334,3 +334,20 @@ def test_wheels_are_built_only_if_they_are_asked_for(world: Any, monkeypatch: py
     assert asked == []
     files.files([file], title="x")
     assert asked == ["built"]
+
+
+def test_the_same_push_twice_in_ci(world: Any, registry: Any, machine: Any) -> None:
+    """Exit status 0 and the same answer, and nothing is sent again; a lock that does not fit is said so."""
+    world.afenv_json("lock")
+    reference = f"{registry.host}/g/sample:1"
+    arguments = ("build", "--locked", "--push", reference, "--sign", "ci.key")
+    first = world.afenv_json(*arguments)
+    machine("another runner")
+    second = world.afenv_json(*arguments)
+    assert second == first and first[0]["pushed"] == reference
+    assert {method for method, _, _ in registry.requests} <= {"GET", "HEAD"}
+    world.write("src/fit.py", "import alpha\n")
+    registry.requests.clear()
+    status, out, err = world.afenv(*arguments, "--json")
+    assert (status, out) == (1, "") and registry.requests == []
+    assert json.loads(err.splitlines()[-1])["errors"][0]["code"] == "E021"
