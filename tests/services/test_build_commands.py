@@ -8,10 +8,12 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -174,6 +176,39 @@ def test_a_command_that_hangs(project):
     _, err = project.afenv("-q", "build", status=3, AFENV_BUILD_TIME="1")
     assert "error E411: 'sleep 1000' was stopped: it ran for more than 1 s" in err
     assert "AFENV_BUILD_TIME" in err
+
+
+@pytest.mark.parametrize(("how", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+def test_an_interrupted_build_leaves_nothing_running(project, how, status):
+    seconds = str(60_000 + os.getpid() + how)
+    project.manifest(f"    build: [echo started; sleep {seconds}]\n")
+    process = subprocess.Popen(
+        [AFENV, "-C", project.folder, "build"],
+        env={**os.environ, "AFENV_CACHE_DIR": str(project.cache)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    with process.stderr:
+        assert any(line == "started\n" for line in process.stderr)
+        assert f"sleep {seconds}" in running()
+        process.send_signal(how)
+        process.stderr.read()
+    assert process.wait(timeout=30) == status
+    for _ in range(100):
+        if f"sleep {seconds}" not in running():
+            break
+        time.sleep(0.05)
+    assert f"sleep {seconds}" not in running()
+    project.afenv("cache", "prune")
+    assert not list((project.cache / "trees").glob(".*"))
+
+
+def running() -> str:
+    """The commands of all processes but those of afenv, whose arguments have the command's text."""
+    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    return "\n".join(line for line in listed.splitlines() if line.startswith("sleep "))
 
 
 def test_what_is_not_reproducible_is_named(project):
