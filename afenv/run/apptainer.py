@@ -37,6 +37,12 @@ from afenv.store.content import ContentStore
 
 FAILED = 255  # Apptainer's own exit status, and that of commands that end so
 NAMES = ("apptainer", "singularity")
+# Apptainer hands these to the container whatever it is told
+PASSED_ON = tuple(
+    name
+    for kind in ("all", "ftp", "http", "https", "no")
+    for name in (f"{kind}_proxy", f"{kind}_proxy".upper())
+)
 _ESCAPED = str.maketrans({"\\": "\\\\", "$": "\\$", "`": "\\`"})
 
 
@@ -93,13 +99,18 @@ def launch(
     """Apptainer's whole command line, after ``env`` with the variables that go in."""
     check_utf8("apptainer", request)
     command = (*runtime.command, "--silent", "exec", *options(request, scratch), image)
-    return ("env", *_assignments(runtime, config, request), *command, *whole_command(config, request))
+    passed_on = (word for name in PASSED_ON for word in ("-u", name))
+    variables = _assignments(runtime, config, request)
+    return ("env", *passed_on, *variables, *command, *whole_command(config, request))
 
 
 def options(request: RunRequest, scratch: str) -> tuple[str, ...]:
     """The options of ``apptainer exec``."""
     found = ["--cleanenv", "--contain", "--pid", "--no-umask", "--writable-tmpfs"]
-    found += ["--no-mount", "/etc/localtime", "--home", HOME, "--workdir", scratch]
+    home = request.env.get("HOME", HOME)
+    if not home.startswith("/") or ":" in home:  # a colon would part two folders
+        raise AfenvError("E030", f"Apptainer cannot have {home!r} as HOME", place="--env")
+    found += ["--no-mount", "/etc/localtime", "--home", home, "--workdir", scratch]
     if not request.network:
         found += ["--net", "--network", "none"]
     if request.gpu:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from afenv.errors import AfenvError
-from afenv.run.apptainer import Apptainer
+from afenv.run.apptainer import PASSED_ON, Apptainer
 from afenv.run.apptainer import launch as apptainer_launch
 from afenv.run.request import RunRequest, whole_command
 
@@ -75,7 +75,9 @@ def slurm_script(
         ("time", _slurm_time(resources.time)),
     ]
     words = list(apptainer_launch(runtime, str(image), config, request, _SCRATCH))[1:]  # after env
-    exports = []
+    exports = [f"unset {' '.join(PASSED_ON)}"]
+    while words[0] == "-u":
+        del words[:2]
     while "=" in words[0]:
         variable, _, value = words.pop(0).partition("=")
         exports.append(f"export {variable}={shlex.quote(value)}")

@@ -69,6 +69,8 @@ def options(engine: Engine, request: RunRequest) -> tuple[str, ...]:
         found += ["--network", "host"]
     else:
         found += ["--network", "none", "--hostname", request.hostname]
+    if engine.name == "podman":
+        found.append("--http-proxy=false")  # the host's settings of proxies would come along
     if request.gpu:
         found += GPUS[engine.name]
     found += ["--tmpfs", f"{HOME}:rw,exec,mode=1777"]

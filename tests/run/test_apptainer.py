@@ -35,7 +35,8 @@ def image(store):
 def test_a_command_line(request_, tmp_path):
     request = replace(request_, env={"B": '$x `y` \\ "z"'}, mounts=(Mount(Path("/a,b"), "/data", True),))
     words = launch(RUNTIME, "/cache/x.sif", CONFIG, request, "/scratch")
-    assert words == (
+    assert words[:5] == ("env", "-u", "all_proxy", "-u", "ALL_PROXY")
+    assert ("env", *words[21:]) == (
         *("env", "APPTAINERENV_A=1", 'APPTAINERENV_B=\\$x \\`y\\` \\\\ "z"', "APPTAINERENV_LOGNAME=analyst"),
         *("APPTAINERENV_PATH=/opt/bin:/bin", "APPTAINERENV_USER=analyst"),
         *("/opt/bin/apptainer", "--silent", "exec"),
@@ -50,6 +51,16 @@ def test_a_command_line(request_, tmp_path):
 def test_network_and_gpu(request_):
     words = launch(RUNTIME, "x", CONFIG, replace(request_, network=False, gpu=True), "/scratch")
     assert words[words.index("--net") : words.index("--nv") + 1] == ("--net", "--network", "none", "--nv")
+
+
+def test_a_home_of_ones_own(request_):
+    words = launch(RUNTIME, "x", CONFIG, replace(request_, env={"HOME": "/data"}), "/scratch")
+    assert words[words.index("--home") + 1] == "/data"
+    assert not [word for word in words if word.startswith("APPTAINERENV_HOME")]
+    for bad in ("relative", "/a:/b"):
+        with pytest.raises(AfenvError) as caught:
+            launch(RUNTIME, "x", CONFIG, replace(request_, env={"HOME": bad}), "/scratch")
+        assert caught.value.code == "E030"
 
 
 def test_singularity_has_another_prefix(request_):

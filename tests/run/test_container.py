@@ -25,7 +25,7 @@ case "$1 $2" in
 esac
 """
 IMAGE = "sha256:" + "12" * 32
-ALONE = ("--rm", "--interactive", "--tty", "--init")
+ALONE = ("--rm", "--interactive", "--tty", "--init", "--http-proxy=false")
 
 
 @pytest.fixture

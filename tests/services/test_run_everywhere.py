@@ -68,7 +68,7 @@ say name "$(whoami 2>&1) $?"; say group "$(id -gn 2>&1)"
 say umask "$(umask)"
 say HOME "$HOME"; say USER "$USER"; say LOGNAME "$LOGNAME"; say PATH "$PATH"; say LANG "$LANG"
 say NASTY "$NASTY"; say LINES "$LINES|"; say GIVEN "$GIVEN"; say OVERRIDDEN "$OVERRIDDEN"
-say SECRET "${AFENV_TEST_SECRET-unset}"
+say SECRET "${AFENV_TEST_SECRET-unset}${http_proxy-}"
 say hostname "$(hostname)"
 say terminal "$(test -t 0 && printf 0; test -t 1 && printf 1; test -t 2 && printf 2)"
 say home-is-empty "$(ls -A "$HOME")"
@@ -252,6 +252,7 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
             or "podman" + (f" --runtime {runc}" if runc else ""),
             "AFENV_APPTAINER_IMAGE": case.form,
             "NASTY": "of the host",
+            "http_proxy": "http://127.0.0.1:9/",
             "TERM": "dumb",
             "TZ": "Pacific/Auckland",
         },
