@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -152,18 +153,14 @@ def send_blobs(
 ) -> None:
     """Send those of the blobs (digest, size) that the repository lacks."""
     wanted = sorted(blobs, key=lambda blob: -blob[1])  # the largest first, so that the end is even
-    missing: list[tuple[str, int]] = []
-
-    def ask(blob: tuple[str, int]) -> None:
-        if not repository.has_blob(blob[0]):
-            missing.append(blob)
+    guard = threading.Lock()
 
     def send(blob: tuple[str, int]) -> None:
         digest, size = blob
+        if repository.has_blob(digest):
+            return
+        with guard:
+            progress.total += size
         repository.put_blob(digest, size, opener(digest), mount_from=mount_from, sent=progress.advance)
 
-    abort = repository.transport.close
-    for_each(wanted, ask, threads=connections, name="push", abort=abort)
-    progress.total += sum(size for _, size in missing)
-    missing.sort(key=lambda blob: -blob[1])
-    for_each(missing, send, threads=connections, name="push", abort=abort)
+    for_each(wanted, send, threads=connections, name="push", abort=repository.transport.close)
