@@ -69,8 +69,8 @@ def _is_among(block: str, new: Iterable[tuple[str, str]]) -> bool:
 def left_over(base: OpenBase, facts: Sequence[DebFacts]) -> list[str]:
     """The paths of packages of the base that their newer versions have not, and nothing else has, sorted.
 
-    The lists that dpkg keeps tell; a folder is left, and so is a link to one: a list does not tell whether the
-    package had a folder there (``/bin``) or a link. Files below ``/etc`` stay, as they do for dpkg.
+    The lists that dpkg keeps tell; a folder is left, and so is a link to one: a list does not tell whether
+    the package had a folder there (``/bin``) or a link. Files below ``/etc`` stay, as they do for dpkg.
     """
     tree = base.tree
     replaced = {one.stanza.get("Package"): one for one in facts}

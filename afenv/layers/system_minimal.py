@@ -1,7 +1,8 @@
 """What a system without an operating system needs beside its C library, for conda packages to run.
 
-A shell at ``/bin/sh`` and the certificates are conda's, found by the names of its packages; where conda has no
-shell, that of Debian's static busybox takes its place. The order in which names are looked up is the usual one.
+A shell at ``/bin/sh`` and the certificates are conda's, found by the names of its packages; where conda has
+no shell, that of Debian's static busybox takes its place. The order in which names are looked up is the usual
+one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Debian packages on a Debian base image: what it has installed stays, unless a new package needs a newer one.
+"""Debian packages on a Debian base image: what it has installed stays, unless something needs a newer one.
 
 The installed packages are read from the base's own records (``/var/lib/dpkg``). They are part of the
 question as packages that have to be there; their own version comes first, a newer one is taken only where
