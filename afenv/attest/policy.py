@@ -23,6 +23,7 @@ from afenv.errors import AfenvError, Problem
 from afenv.specs import specs_folder
 
 FORMAT_VERSION = 1
+DEEPEST = 50  # brackets in a licence's expression
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -199,8 +200,11 @@ _TOKEN = re.compile(r"\s*(\(|\)|[^\s()]+)")
 def license_allowed(expression: str, choice: Choice) -> bool:
     """Whether an SPDX expression can be met: one side of an ``OR``, both of an ``AND``.
 
-    ``X WITH Y`` is judged as a whole where a rule names it so, else as ``X``.
+    ``X WITH Y`` is judged as a whole where a rule names it so, else as ``X``. What is nested too deeply is not
+    met.
     """
+    if expression.count("(") > DEEPEST:
+        return False
     tokens = _TOKEN.findall(expression)
     value, rest = _either(tokens, choice)
     return value and not rest

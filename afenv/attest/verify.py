@@ -83,6 +83,7 @@ def _sbom(
     best = origins[0].named("byproducts") if origins else set()
     named = {name for one in origins for name in one.named("byproducts")}
     candidates: list[tuple[bool, bool, str, bytes]] = []
+    strangers: list[str] = []
     for one in statements:
         if one.kind == SBOM_PREDICATE:
             content = json.dumps(one.value.get("predicate")).encode()
@@ -91,12 +92,14 @@ def _sbom(
         if _is(attachment, media.SPDX):
             name, title = attachment.digest, title_of(attachment)
             if named and name not in named and not only_trusted:
-                checks.append(Check("sbom", "bad", f"{title} is not the one that the provenance names"))
+                strangers.append(title)
             candidates.append((name in trusted_names, name in best, title, attachment.content))
     if not candidates:
         checks.append(Check("sbom", "missing", "the image has no bill of materials"))
         return None, False
-    trusted, _, title, content = max(candidates, key=lambda one: one[:2])
+    trusted, is_named, title, content = max(candidates, key=lambda one: one[:2])
+    alone = not (trusted or is_named)
+    checks += [_stranger("sbom", stranger, alone=alone) for stranger in strangers]
     if only_trusted and not trusted:
         text = "none of the keys that were given vouches for the bill of materials"
         checks.append(Check("sbom", "missing", text))
@@ -107,6 +110,13 @@ def _sbom(
         return None, False
     checks.append(_compare(image, document, title, held))
     return document, trusted
+
+
+def _stranger(name: str, title: str, *, alone: bool) -> Check:
+    """A document that no provenance names: wrong if it stands in the place of the one that is named."""
+    if alone:
+        return Check(name, "bad", f"{title} is not the one that the provenance names")
+    return Check(name, "unchecked", f"no provenance names {title}, which is attached as well")
 
 
 def _compare(image: Image, document: dict[str, Any], title: str, held: Held | None) -> Check:
@@ -135,20 +145,20 @@ def _documents(
     labels = (image.configuration().get("config") or {}).get("Labels") or {}
     counts = set()
     for name in ("lock", "manifest"):
-        for one in attachments:
-            if not _is(one, NAMES[name]):
-                continue
+        found = [one for one in attachments if _is(one, NAMES[name])]
+        alone = not any(one.digest in named for one in found)
+        for one in found:
             if one.digest in named:
                 check = Check(name, "ok", "it is the one that the provenance names")
                 counts.add(name)
             elif only_trusted:
                 check = Check(name, "unchecked", f"nobody trusted vouches for {title_of(one)}")
             elif named:
-                check = Check(name, "bad", f"{title_of(one)} is not the one that the provenance names")
+                check = _stranger(name, title_of(one), alone=alone)
             else:
                 check = Check(name, "unchecked", "no provenance names it")
                 counts.add(name)
-            if name == "lock" and check.verdict != "bad" and not (only_trusted and name not in counts):
+            if name == "lock" and (one.digest in named or not (named or only_trusted)):
                 check = _lock_check(one, labels)
             checks.append(check)
     return counts

@@ -99,11 +99,16 @@ def _add_to_list(repository: Repository, subject: str, entries: Sequence[Mapping
 
 
 def fetch_attachments(
-    repository: Repository, subject: str, *, types: Collection[str] = TYPES
+    repository: Repository,
+    subject: str,
+    *,
+    types: Collection[str] = TYPES,
+    skipped: list[str] | None = None,
 ) -> list[Attachment]:
     """The documents of these types that are attached to a manifest, each checked against its digest.
 
-    E301 for another content, E510 for a form that is not known, E602 if there are too many.
+    What has the form of another tool, or is about another image although it is in the list, is left out;
+    ``skipped`` is told of it. E301 for another content, E602 if there are too many.
     """
     entries = [one for one in list_referrers(repository, subject) if one.get("artifactType") in types]
     if len(entries) > MOST:
@@ -111,9 +116,14 @@ def fetch_attachments(
     found: list[Attachment] = []
     for entry in entries:
         manifest = repository.get_manifest(entry["digest"]).content
-        if len(manifest) > MANIFEST_LIMIT:
-            raise AfenvError("E510", f"{entry['digest']} is too large", place=repository.name)
-        descriptor = content_descriptor(manifest, subject, repository.name)
+        try:
+            if len(manifest) > MANIFEST_LIMIT:
+                raise AfenvError("E510", "this manifest is too large", place=repository.name)
+            descriptor = content_descriptor(manifest, subject, repository.name)
+        except AfenvError as error:
+            if skipped is not None:
+                skipped.append(f"{entry['digest']}: {error.problems[0].message}")
+            continue
         if sum(len(one.content) for one in found) + descriptor.size > TOTAL:
             raise AfenvError("E602", f"more than {TOTAL >> 20} MiB are attached", place=repository.name)
         content = repository.get_blob(descriptor.digest, limit=LARGEST)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,14 +130,17 @@ def verify(
     from afenv.workflow.remote import remote_image
 
     registry = find_registry()
+    skipped: list[str] = []
     remote = registry.resolve(target, platform=platform, quiet=quiet)
     image = remote_image(remote)
     with registry.repository(target, actions="pull", quiet=quiet) as repository:
-        attachments = fetch_attachments(repository, image.manifest_digest)
+        attachments = fetch_attachments(repository, image.manifest_digest, skipped=skipped)
     if content:
         registry.pull(remote.reference, store, quiet=quiet)
     opened = OpenedImage(image=image, blobs=store, path=Path(target))
-    return _report(target, opened, attachments, trusted, rules, policy, keyless, content)
+    report = _report(target, opened, attachments, trusted, rules, policy, keyless, content)
+    foreign = (Check("attachments", "unchecked", f"not read: {text}") for text in skipped)
+    return replace(report, checks=(*report.checks, *foreign))
 
 
 def _report(

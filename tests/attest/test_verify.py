@@ -268,7 +268,18 @@ def test_one_image_of_two_locks(sample, keys):
         assert verdicts(checks)["provenance"] == "ok"
         assert "bad" not in verdicts(checks).values()
     _, checks = verify_image(sample.image, [*sample.attachments, lock])
-    assert verdicts(checks)["lock"] == "bad", "no provenance names it"
+    assert verdicts(checks)["lock"] == "unchecked", "no provenance names it"
+
+
+def test_what_other_tools_attach_is_no_fault(sample):
+    """A bill of materials beside the one that the provenance names, which is the one that is compared."""
+    foreign = changed(sample.of(media.SPDX), content=b'{"spdxVersion": "SPDX-2.3", "packages": []}', title="")
+    for attachments in ([foreign, *sample.attachments], [*sample.attachments, foreign]):
+        facts, checks = verify_image(sample.image, attachments)
+        assert verdicts(checks)["sbom"] == "unchecked" and len(facts.sbom["packages"]) == 6
+    without = [one for one in sample.attachments if one.artifact_type != media.SPDX]
+    _, checks = verify_image(sample.image, [*without, foreign])
+    assert verdicts(checks)["sbom"] == "bad"
 
 
 def test_only_what_a_key_vouches_for_counts_as_attached(sample, keys):

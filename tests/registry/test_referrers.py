@@ -6,9 +6,10 @@ import json
 
 import pytest
 
+from afenv import canonical
 from afenv.errors import AfenvError
 from afenv.oci import media
-from afenv.oci.attached import Attachment, artifact_manifest, referrers_index
+from afenv.oci.attached import Attachment, artifact_manifest, listed, referrers_index
 from afenv.oci.layout import write_layout
 from afenv.oci.referrers import attach, fallback_tag, fetch_attachments, list_referrers
 from afenv.testing import make_image
@@ -120,7 +121,7 @@ def test_a_list_that_another_client_writes_at_the_same_time(registry, image, sto
     assert lost and fetch_attachments(repository, image.manifest_digest) == [SBOM, LOCK]
 
 
-def test_a_manifest_about_another_image_is_refused(registry, image, store, repository):
+def test_a_manifest_about_another_image_is_left_out(registry, image, store, repository):
     registry.referrers = False
     RegistryClient().push(image, store, f"{registry.host}/{NAME}:1", quiet=True)
     attach(repository, image.manifest_descriptor(), [LOCK])
@@ -134,9 +135,9 @@ def test_a_manifest_about_another_image_is_refused(registry, image, store, repos
         "artifactType": media.LOCK,
     }
     registry.manifests[NAME, fallback_tag(image.manifest_digest)] = referrers_index([entry])
-    with pytest.raises(AfenvError) as caught:
-        fetch_attachments(repository, image.manifest_digest)
-    assert caught.value.code == "E510"
+    skipped: list[str] = []
+    assert fetch_attachments(repository, image.manifest_digest, skipped=skipped) == []
+    assert len(skipped) == 1 and other.manifest_digest in skipped[0]
 
 
 def test_another_content_is_refused(pushed, image, repository):
@@ -174,3 +175,18 @@ def test_it_can_be_left_out(registry, image, store, tmp_path):
     publish(image, store, f"{registry.host}/{NAME}:2", quiet=True)
     with RegistryClient().repository(f"{registry.host}/{NAME}") as repository:
         assert list_referrers(repository, image.manifest_digest) == []
+
+
+def test_an_artifact_of_several_files_is_left_out(pushed, image, repository):
+    """Other tools attach several files under one type."""
+    attach(repository, image.manifest_descriptor(), [LOCK])
+    manifest = json.loads(artifact_manifest(image.manifest_descriptor(), LOCK))
+    manifest["layers"] *= 2
+    content = canonical.compact(manifest)
+    stored = repository.put_manifest(content, media.IMAGE_MANIFEST)
+    if not pushed.referrers:
+        entries = [*list_referrers(repository, image.manifest_digest), listed(content)]
+        pushed.manifests[NAME, fallback_tag(image.manifest_digest)] = referrers_index(entries)
+    skipped: list[str] = []
+    assert fetch_attachments(repository, image.manifest_digest, skipped=skipped) == [LOCK]
+    assert len(skipped) == 1 and stored.digest in skipped[0]
