@@ -7,6 +7,7 @@ ustar with pax records, GNU's long names and base-256 numbers.
 
 from __future__ import annotations
 
+import itertools
 import zlib
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
@@ -49,13 +50,15 @@ class TarMember:
 
     def pieces(self) -> Iterator[Piece]:
         """The raw blocks, then the content with its padding."""
-        yield from self.raw
-        yield from self.content()
+        if len(self.raw) == 1 and self.stream.back(self.raw[0]):
+            size, self.size = self.size, 0
+            return self.stream.take(BLOCK + size)
+        return itertools.chain(self.raw, self.content())
 
     def content(self) -> Iterator[Piece]:
         """The content with its padding."""
         size, self.size = self.size, 0
-        yield from self.stream.take(size)
+        return self.stream.take(size)
 
 
 class TarStream:
@@ -80,6 +83,13 @@ class TarStream:
             self._at += count
             size -= count
             yield piece
+
+    def back(self, piece: Piece) -> bool:
+        """Go back to the start of a piece, if it is the last one and all of it is still at hand."""
+        if piece.obj is not self._chunk.obj:
+            return False
+        self._at -= len(piece)
+        return True
 
     def _block(self) -> Piece | None:
         if self._at == len(self._chunk):
@@ -141,10 +151,11 @@ class TarStream:
                 size=size + -size % BLOCK,
                 stream=self,
             )
-            if path and b".." not in path.split(b"/"):
+            if path and (b".." not in path or b".." not in path.split(b"/")):
                 yield member
-            for _ in self.take(member.size):
-                pass
+            if member.size:
+                for _ in self.take(member.size):
+                    pass
             raw, records = [], {}
         if raw:
             raise _damaged("it ends too early")
