@@ -15,6 +15,7 @@ from afenv.store.partial import Partial, Stopped, hold_partial
 from afenv_registry.receiving import Receiver
 from afenv_registry.session import Session
 from afenv_registry.transport import TRY_AGAIN, Answer, Response, is_final
+from afenv_registry.urls import same_origin
 
 GAIN = 1 << 16  # bytes; an attempt that brought as many was not in vain
 _RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)\Z")
@@ -150,8 +151,8 @@ def _accept(session: Session, part: Partial, response: Response) -> None:
     if part.size and response.status not in (401, 403, *TRY_AGAIN):  # such as 416: no parts from here
         part.restart()
         raise _Again(error)
-    if response.status in TRY_AGAIN:
-        raise _Again(error, answer)
+    if response.status in TRY_AGAIN or not same_origin(response.url, session.endpoint.base):
+        raise _Again(error, answer)  # from a storage elsewhere, whose URLs are good for a while only
     raise error
 
 

@@ -505,6 +505,27 @@ def test_credentials_do_not_follow_a_redirect(there, other_registry, image, fres
     assert not any("authorization" in headers for _, _, headers in other_registry.requests)
 
 
+def test_a_storage_elsewhere_whose_url_ended(there, other_registry, image, fresh):
+    other_registry.blobs = there.blobs
+    other_registry.faults["GET"] = [403]
+
+    def moved(handler) -> None:
+        handler.answer(307, Location=f"http://{other_registry.host}{handler.path}")
+
+    on_blobs(there, *[moved] * 8)
+    pull(there, fresh)
+    assert all(fresh.trusted(layer.digest, layer.size) for layer in image.layers)
+
+
+def test_a_storage_elsewhere_that_answers_to_get_only(there, other_registry, image):
+    other_registry.faults["HEAD"] = [403]
+    there.faults["HEAD"] = [
+        lambda handler: handler.answer(307, Location=f"http://{other_registry.host}{handler.path}")
+    ]
+    with CLIENT.repository(f"{there.host}/group/sample") as repository:
+        assert repository.has_blob(image.layers[0].digest)
+
+
 def test_redirects_without_end(there, fresh):
     there.faults["GET"] = [lambda handler: handler.answer(307, Location=handler.path)] * 20
     error = failing(there, fresh)
