@@ -35,7 +35,9 @@ def read_sbom(data: bytes) -> dict[str, Any]:
             raise ValueError
         for package in value["packages"]:
             str(package["SPDXID"]), str(package["name"])
-            package.get("externalRefs", [])
+            lists = [package.get(name) or [] for name in ("externalRefs", "checksums")]
+            if not all(isinstance(one, list) and all(isinstance(e, dict) for e in one) for one in lists):
+                raise ValueError
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise AfenvError("E611", "the bill of materials is not an SPDX 2 document") from None
     found: dict[str, Any] = value

@@ -200,8 +200,8 @@ _TOKEN = re.compile(r"\s*(\(|\)|[^\s()]+)")
 def license_allowed(expression: str, choice: Choice) -> bool:
     """Whether an SPDX expression can be met: one side of an ``OR``, both of an ``AND``.
 
-    ``X WITH Y`` is judged as a whole where a rule names it so, else as ``X``. What is nested too deeply is not
-    met.
+    ``X WITH Y`` is judged as a whole where a rule names it so, else as ``X``. What is nested too deeply is
+    not met.
     """
     if expression.count("(") > DEEPEST:
         return False

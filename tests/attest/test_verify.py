@@ -292,6 +292,14 @@ def test_only_what_a_key_vouches_for_counts_as_attached(sample, keys):
     assert facts.attached == {"lock", "manifest", "sbom", "provenance"}
 
 
+@pytest.mark.parametrize("odd", [{"externalRefs": 7}, {"checksums": [1]}, {"externalRefs": ["x"]}])
+def test_odd_packages_are_a_verdict(sample, odd):
+    package = {"SPDXID": "SPDXRef-a", "name": "a"} | odd
+    content = json.dumps({"spdxVersion": "SPDX-2.3", "packages": [package]}).encode()
+    _, checks = verify_image(sample.image, with_content(sample, media.SPDX, content))
+    assert verdicts(checks)["sbom"] == "bad"
+
+
 @pytest.mark.parametrize("kind", [media.SPDX, media.IN_TOTO, media.LOCK, media.SIGSTORE_BUNDLE])
 def test_deep_nesting_is_a_verdict(sample, kind):
     deep = b"[" * 200_000
