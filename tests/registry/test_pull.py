@@ -500,7 +500,7 @@ def test_credentials_do_not_follow_a_redirect(there, other_registry, image, fres
     assert other_registry.requests
     assert not any("authorization" in headers for _, _, headers in other_registry.requests)
     other_registry.allowed, other_registry.challenge = set(), "Basic"
-    on_blobs(there, None, *[moved] * 8)
+    on_blobs(there, None, *[moved] * 100)
     assert failing(there, ContentStore(fresh.folder / "2")).code == "E601"
     assert not any("authorization" in headers for _, _, headers in other_registry.requests)
 
