@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from afenv.attest.bundle import image_statement, read_bundle, sign_statement
 from afenv.attest.keys import generate_key, load_private
 from afenv.attest.sign import key_signer, sign_image
 from afenv.cli import main
@@ -201,3 +202,28 @@ def test_who_signed_with_a_key_is_nobody_to_sigstore(image, attachments, key):
     verifier = KeylessVerifier("somebody@example.org", "https://issuer.example.org")
     for one in sign_image(image, attachments, key_signer(key)):
         assert verifier(one.content) is None
+
+
+@pytest.mark.parametrize("kind", ["ecdsa-p256", "ed25519"])
+def test_openssl_verifies_the_signature(kind: str, tmp_path: Path):
+    signer = load_private(generate_key(kind)[0], place="x.key")
+    statement = image_statement("sha256:" + "a" * 64)
+    signed = read_bundle(sign_statement(statement, signer))
+    (tmp_path / "key.pub").write_bytes(signer.public.pem)
+    (tmp_path / "signature").write_bytes(signed.signatures[0])
+    head = b"DSSEv1 28 application/vnd.in-toto+json %d " % len(statement)
+    (tmp_path / "data").write_bytes(head + statement)
+    verify = [
+        command("openssl"),
+        "pkeyutl",
+        "-verify",
+        "-pubin",
+        "-inkey",
+        "key.pub",
+        "-sigfile",
+        "signature",
+    ]
+    verify += ["-rawin", "-in", "data"] + (["-digest", "sha256"] if kind == "ecdsa-p256" else [])
+    run(*verify, cwd=tmp_path)
+    (tmp_path / "data").write_bytes(b"something else")
+    assert subprocess.run(verify, cwd=tmp_path, capture_output=True, check=False).returncode != 0
