@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from afenv.layers.write_job import Files
     from afenv.oci.attached import Attachment
     from afenv.oci.model import Descriptor, Image
+    from afenv.store.content import ContentStore
     from afenv.workflow.remote_cache import CacheOptions, RemoteCache
 
 
@@ -238,7 +239,7 @@ def _build(
             remote.publish(environment, push)
             _tell(project, remote)
     if check and path is not None:
-        _check(image, path, target)
+        _check(image, path, target, project.store)
     built = Built(
         environment=name,
         image=image,
@@ -382,7 +383,7 @@ def _write(
     return (image.reference, None) if target == "docker" else (str(path), built)
 
 
-def _check(image: Image, path: str, target: str) -> None:
+def _check(image: Image, path: str, target: str, store: ContentStore) -> None:
     from afenv.oci.check import check_image
 
     if target == "docker":
@@ -393,7 +394,7 @@ def _check(image: Image, path: str, target: str) -> None:
         check = getattr(find_builder(target), "check", None)
         if check is None:
             raise AfenvError("E030", f"the builder of {target!r} has no check")
-        check(image, Path(path))
+        check(image, Path(path), store)
         return
     found = check_image(Path(path))
     if found.image_id != image.image_id:

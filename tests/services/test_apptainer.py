@@ -194,15 +194,15 @@ def test_checking_through_spython(mixed, store, place, monkeypatch):
     pytest.importorskip("spython")
     build(mixed, store, place / "a.sif")
     builder = ApptainerBuilder()
-    builder.check(mixed, place / "a.sif")
+    builder.check(mixed, place / "a.sif", store)
     with pytest.raises(AfenvError) as caught:
-        builder.check(make_image(store), place / "a.sif")
+        builder.check(make_image(store), place / "a.sif", store)
     assert caught.value.code == "E406"
     from afenv_builders.apptainer import checking
 
     monkeypatch.setattr(checking, "labels", lambda _: {"other": "labels"})
     with pytest.raises(AfenvError, match="does not show the image's labels"):
-        builder.check(mixed, place / "a.sif")
+        builder.check(mixed, place / "a.sif", store)
 
 
 def test_an_image_that_does_not_start(store, place):
@@ -210,7 +210,7 @@ def test_an_image_that_does_not_start(store, place):
     image = make_image(store, [(folder("bin"), Member(path="bin/sh", content=b"\x7fELF no", mode=0o755))])
     build(image, store, place / "a.sif")
     with pytest.raises(AfenvError, match=r"cannot start a\.sif") as caught:
-        ApptainerBuilder().check(image, place / "a.sif")
+        ApptainerBuilder().check(image, place / "a.sif", store)
     assert caught.value.code == "E502"
 
 

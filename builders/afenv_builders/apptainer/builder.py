@@ -76,11 +76,11 @@ class ApptainerBuilder:
             annotations=record.annotations(),
         )
 
-    def check(self, image: Image, path: Path) -> None:
-        """Read what was built, and let Apptainer use it; see :mod:`afenv_builders.apptainer.checking`."""
+    def check(self, image: Image, path: Path, store: ContentStore) -> None:
+        """Compare what was built, and let Apptainer use it; see :mod:`afenv_builders.apptainer.checking`."""
         from afenv_builders.apptainer.checking import check
 
-        check(image, path)
+        check(image, path, store)
 
 
 def _packing(image: Image, options: Mapping[str, Any]) -> Packing:
