@@ -278,6 +278,53 @@ def test_conda_packages_on_a_c_library_alone(host: Host) -> None:
     assert host.run(project, "podman", script).splitlines() == wanted
 
 
+DOCKERFILE = """\
+FROM {base}
+USER 0
+RUN python3 -m venv --without-pip /opt/venv && ln -s /srv /data && rm -rf /usr/share/doc /usr/games \\
+    && sed -i 's/analyst/jovyan/g' /etc/passwd /etc/group \\
+    && mkdir -p /home/jovyan && chown 1000:1000 /home/jovyan
+ENV PATH=/opt/venv/bin:$PATH SETUP=done
+WORKDIR /home/jovyan
+EXPOSE 8888
+USER jovyan
+ENTRYPOINT ["/usr/bin/env", "STARTED=1"]
+CMD ["sh", "-c", "echo $SETUP $STARTED"]
+"""
+
+
+def test_an_image_that_docker_built(
+    host: Host, docker: str, tmp_path: Path, call: Callable[..., Any]
+) -> None:
+    """With whiteouts, a virtual environment on the PATH, an ordinary user, and an entry point."""
+    below, reference = f"{host.registry}/base/for-docker:1", f"{host.registry}/base/from-docker:1"
+    python = host.project("python", "base: {debian: bookworm, packages: [python3]}")
+    host.afenv(python, "build", "--push", below)
+    (tmp_path / "Dockerfile").write_text(DOCKERFILE.format(base=below))
+    call(docker, "build", "-q", "-t", reference, str(tmp_path))
+    call(docker, "push", "-q", reference)
+    project = host.project("docker", f'base: {{oci: "{reference}"}}\n    pypi: {{dependencies: [six]}}')
+    host.afenv(project, "build", "--check")
+    environment = json.loads((project / "afenv.lock").read_text())["environments"]["default"]
+    assert environment["python"]["site-packages"] == "/opt/venv/lib/python3.11/site-packages"
+    assert environment["base"]["user"] == "jovyan"
+    built = json.loads(host.afenv(project, "inspect", str(project / ".afenv" / "default.oci"), "--json"))
+    original = json.loads(call(docker, "image", "inspect", reference).stdout)[0]
+    below_ours = [layer["diff_id"] for layer in built["layers"]][: len(original["RootFS"]["Layers"])]
+    assert below_ours == original["RootFS"]["Layers"]
+    assert built["user"] == "jovyan"
+    assert built["entrypoint"] == original["Config"]["Entrypoint"]
+    assert built["command"] == original["Config"]["Cmd"]
+    assert built["workdir"] == "/home/jovyan"
+    assert set(original["Config"]["Env"]) <= set(built["environment"])
+    script = (
+        "python3 -c 'import six; print(six.__file__)'; ls /usr/share/doc; ls -d /data; echo $SETUP $STARTED"
+    )
+    wanted = ["/opt/venv/lib/python3.11/site-packages/six.py", "libstdc++6", "/data", "done 1"]
+    assert host.run(project, "docker", script).splitlines() == wanted
+    assert host.run(project, "podman", script).splitlines() == wanted
+
+
 def test_wheels_for_the_python_of_an_image_of_afenv(host: Host) -> None:
     """An image that afenv built is the base; its own Python compiles."""
     reference = f"{host.registry}/base/python:1"
