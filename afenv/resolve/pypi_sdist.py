@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import tarfile
 import tomllib
 import zipfile
 from collections.abc import Sequence
@@ -109,21 +108,6 @@ def _is_older(uploaded: str | None, as_of: datetime) -> bool:
         return True
     time = datetime.fromisoformat(uploaded)
     return (time if time.tzinfo else time.replace(tzinfo=UTC)) <= as_of
-
-
-def unpack_sdist(path: Path, folder: Path) -> Path:
-    """Unpack a source archive, and return its one folder; E303 or E304 for a bad archive, OSError."""
-    try:
-        with tarfile.open(path, "r:gz") as archive:
-            archive.extractall(folder, filter="data")
-    except tarfile.FilterError as error:
-        raise AfenvError("E304", str(error), place=path.name) from None
-    except (tarfile.TarError, EOFError, ValueError) as error:
-        raise AfenvError("E303", f"not a source archive: {error}", place=path.name) from None
-    found = list(folder.iterdir())
-    if len(found) != 1 or not found[0].is_dir():
-        raise AfenvError("E303", "a source archive holds one folder; this one does not", place=path.name)
-    return found[0]
 
 
 def build_system(folder: Path, place: str) -> BuildSystem:

@@ -19,10 +19,11 @@ from afenv.documents.manifest import PypiSection
 from afenv.errors import AfenvError
 from afenv.layers.model import PACKAGE_MTIME, Layer
 from afenv.layers.write import write_layers
+from afenv.oci.blobs import decompressed
 from afenv.oci.image import assemble
-from afenv.oci.unpack import unpacked_root
+from afenv.oci.unpack import unpack_tar, unpacked_root
 from afenv.record import record, replace
-from afenv.resolve.pypi_sdist import BuildSystem, build_system, fixed_wheel, unpack_sdist
+from afenv.resolve.pypi_sdist import BuildSystem, build_system, fixed_wheel
 from afenv.store.fetch import Fetcher
 from afenv.store.trees import cached_tree
 from afenv.workflow.build_commands import bring_base_layers, work_on
@@ -76,6 +77,21 @@ def source_of(place: Place, file: LockedFile) -> tuple[BuildSystem, Path]:
 
     tree = cached_tree(project.store, sha256_bytes(canonical.compact(["sdist", 1, file.sha256])), fill)
     return build_system(tree / PLACE.strip("/") / "source", file.file_name), tree
+
+
+def unpack_sdist(path: Path, folder: Path) -> Path:
+    """Unpack a source archive into an empty folder, and return its one folder there; E303 or E304."""
+    try:
+        with path.open("rb") as file, decompressed(file) as stream:
+            unpack_tar(stream, folder, path.name)
+    except AfenvError as error:
+        if error.code != "E510":
+            raise
+        raise AfenvError("E303", "this is not a source archive, or it is damaged", place=path.name) from None
+    found = list(folder.iterdir())
+    if len(found) != 1 or found[0].is_symlink() or not found[0].is_dir():
+        raise AfenvError("E303", "a source archive holds one folder; this one does not", place=path.name)
+    return found[0]
 
 
 def resolve_requirements(place: Place, requirements: Sequence[str]) -> tuple[LockedWheel, ...]:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import io
 import json
-import tarfile
 import zipfile
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
 from afenv.errors import AfenvError
-from afenv.resolve.pypi_sdist import build_system, choose_sdist, different_members, fixed_wheel, unpack_sdist
+from afenv.resolve.pypi_sdist import build_system, choose_sdist, different_members, fixed_wheel
 from afenv.resolve.pypi_target import target_of
 
 TARGET = target_of("3.11.2", (2, 36), "linux/amd64")
@@ -63,52 +61,19 @@ def test_what_cannot_be_taken(data, code):
         choose(data)
 
 
-def archive(path: Path, **files: str) -> Path:
-    with tarfile.open(path, "w:gz") as tar:
-        for name, text in files.items():
-            member = tarfile.TarInfo(name.replace("__", "/"))
-            member.size = len(text)
-            tar.addfile(member, io.BytesIO(text.encode()))
-    return path
-
-
-def test_what_a_source_archive_wants(tmp_path):
-    (tmp_path / "out").mkdir()
+def test_what_source_wants(tmp_path):
     text = '[build-system]\nrequires = ["a"]\nbuild-backend = "a.b:c"\nbackend-path = ["."]\n'
-    folder = unpack_sdist(archive(tmp_path / "x.tar.gz", **{"old-1__pyproject.toml": text}), tmp_path / "out")
-    system = build_system(folder, "x")
+    (tmp_path / "pyproject.toml").write_text(text)
+    system = build_system(tmp_path, "x")
     assert (system.requires, system.backend, system.path) == (("a",), "a.b:c", (".",))
-    (folder / "pyproject.toml").write_text("[tool.x]\n")
-    assert build_system(folder, "x").backend == "setuptools.build_meta:__legacy__"
-    (folder / "pyproject.toml").unlink()
-    assert build_system(folder, "x").requires == ("setuptools>=40.8.0",)
+    (tmp_path / "pyproject.toml").write_text("[tool.x]\n")
+    assert build_system(tmp_path, "x").backend == "setuptools.build_meta:__legacy__"
+    (tmp_path / "pyproject.toml").unlink()
+    assert build_system(tmp_path, "x").requires == ("setuptools>=40.8.0",)
     for wrong in ("[build-system]\n", "build-system = 1\n", "x = ", "[build-system]\nrequires = 1\n"):
-        (folder / "pyproject.toml").write_text(wrong)
+        (tmp_path / "pyproject.toml").write_text(wrong)
         with pytest.raises(AfenvError, match="E303"):
-            build_system(folder, "x")
-
-
-@pytest.mark.parametrize(
-    ("files", "code"),
-    [
-        ({"..__x": "x"}, "E304"),
-        ({"a__..__..__x": "x"}, "E304"),
-        ({"a__x": "x", "b__x": "x"}, "E303"),
-        ({"x": "x"}, "E303"),
-        ({}, "E303"),
-    ],
-)
-def test_a_bad_source_archive_is_refused(tmp_path, files, code):
-    (tmp_path / "out").mkdir()
-    with pytest.raises(AfenvError, match=code):
-        unpack_sdist(archive(tmp_path / "x.tar.gz", **files), tmp_path / "out")
-    assert {path.name for path in tmp_path.iterdir()} == {"out", "x.tar.gz"}
-
-
-def test_what_is_no_archive(tmp_path):
-    (tmp_path / "x.tar.gz").write_bytes(b"no archive")
-    with pytest.raises(AfenvError, match="E303"):
-        unpack_sdist(tmp_path / "x.tar.gz", tmp_path)
+            build_system(tmp_path, "x")
 
 
 def wheel(*names: str, year: int, compression: int) -> bytes:
