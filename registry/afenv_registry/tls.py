@@ -8,6 +8,7 @@ authorities and ``NAME.cert`` with ``NAME.key`` is a certificate of ours (contai
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,13 +27,19 @@ def certificate_folders(host: str) -> list[Path]:
 
 def make_context(host: str) -> ssl.SSLContext:
     """How to speak TLS with ``host`` (with its port, where given); E030 for a file that is not usable."""
+    names = ("AFENV_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
+    return _context(tuple(certificate_folders(host)), *(os.environ.get(name) for name in names))
+
+
+@cache
+def _context(folders: tuple[Path, ...], bundle: str | None, *_: str | None) -> ssl.SSLContext:
+    """One for many connections: reading the system's certificates takes some 30 ms."""
     import ssl
 
     context = ssl.create_default_context()
-    bundle = os.environ.get("AFENV_CA_BUNDLE")
     if bundle:
         _load(context, Path(bundle), "AFENV_CA_BUNDLE")
-    for folder in certificate_folders(host):
+    for folder in folders:
         for path in sorted(folder.glob("*.crt")):
             _load(context, path, str(path))
         for path in sorted(folder.glob("*.cert")):

@@ -166,7 +166,7 @@ class Transport:
         E602 if that is longer than the patience; E901 if the transfer is broken off meanwhile.
         """
         seconds = _retry_after(asked)
-        if seconds is None:
+        if not seconds:  # a registry that says 0 is not hurried
             seconds = self.patience.pause(failures)
         elif seconds > self.patience.longest_wait:
             raise AfenvError("E602", f"it is busy and asks to come back in {seconds:.0f} s", place=place)
