@@ -274,6 +274,8 @@ def _remember_layers(
 
 
 def _tell(project: Project, remote: RemoteCache) -> None:
+    if remote.found and not project.quiet:
+        sys.stderr.write(f"{remote.found} layers were found in the remote cache\n")
     for message in remote.conclusions():
         if not project.quiet:
             sys.stderr.write(f"warning: {message}\n")

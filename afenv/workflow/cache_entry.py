@@ -24,7 +24,7 @@ from afenv.oci.model import Descriptor
 
 FORMAT_VERSION = 1
 EMBEDDED = 64 << 10  # bytes; a larger envelope is a blob of its own
-KINDS = ("layer", "owners", "deb-owners", "base")
+LAYER_FIELDS = frozenset({"diff_id", "digest", "size", "listing", "variables", "entrypoint", "licenses"})
 
 
 def entry_tag(kind: str, key: str) -> str:
@@ -103,9 +103,19 @@ def _is_sound(kind: str, value: Any) -> bool:
     if kind == "base":
         return isinstance(value.get("blobs"), list)
     digests = (value.get(name) for name in ("diff_id", "digest", "listing"))
-    return all(isinstance(one, str) and PATTERN.match(one) for one in digests) and isinstance(
-        value.get("size"), int
+    mappings = (value.get(name) or {} for name in ("variables", "licenses"))
+    return (
+        value.keys() <= LAYER_FIELDS
+        and all(isinstance(one, str) and PATTERN.match(one) for one in digests)
+        and isinstance(value.get("size"), int)
+        and all(isinstance(one, dict) and all(map(_is_text, one.values())) for one in mappings)
+        and isinstance(value.get("entrypoint") or [], list)
+        and all(map(_is_text, value.get("entrypoint") or []))
     )
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
 
 
 def value_blobs(kind: str, value: Any, listing_size: int = 0) -> list[Descriptor]:

@@ -288,7 +288,8 @@ def test_entries_are_about_one_key() -> None:
     assert read_entry(envelope, "layer", "sha256:" + "b" * 64, [key.public]) is None
     assert read_entry(envelope, "owners", KEY, [key.public]) is None
     assert read_entry(envelope, "layer", KEY, []) is None
-    for bad in ({}, {"digest": "x"}, [], None, value | {"size": "1"}):
+    odd = ({"size": "1"}, {"newer": 1}, {"variables": {"A": 1}}, {"entrypoint": "x"}, {"licenses": [1]})
+    for bad in ({}, {"digest": "x"}, [], None, *(value | one for one in odd)):
         assert read_entry(entry_envelope("layer", KEY, bad, key), "layer", KEY, [key.public]) is None
 
 
