@@ -29,6 +29,7 @@ from afenv.oci.model import Descriptor
 from afenv.oci.registries import Repository
 
 TYPES = (media.LOCK, media.ANALYSIS_MANIFEST, media.SPDX, media.IN_TOTO, media.SIGSTORE_BUNDLE)
+CONNECTIONS = 4  # documents that are sent at once: each takes four requests
 ATTEMPTS = 4  # to change a list that others change too
 MOST = 256  # attachments of one image that are looked at
 TOTAL = 256 << 20  # bytes of them together
@@ -71,12 +72,18 @@ def attach(repository: Repository, subject: Descriptor, attachments: Sequence[At
     if not missing:
         return []
     repository.put_bytes(EMPTY)
-    to_list = []
-    for digest in missing:
+
+    def send(digest: str) -> bool:
+        """Whether the registry noted whom the document belongs to."""
         repository.put_bytes(contents[digest])
         stored = repository.put_manifest(manifests[digest], media.IMAGE_MANIFEST)
-        if stored.subject != subject.digest:
-            to_list.append(listed(manifests[digest]))
+        return stored.subject == subject.digest
+
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="attach") as pool:
+        noted = list(pool.map(send, missing))
+    to_list = [listed(manifests[digest]) for digest, known in zip(missing, noted, strict=True) if not known]
     if to_list:
         _add_to_list(repository, subject.digest, to_list)
     return missing
