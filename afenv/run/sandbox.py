@@ -26,6 +26,9 @@ from afenv.store.trees import FOLDER, remove_tree
 
 HOST_NAME = "afenv"
 MOUNT_POINTS = ("dev", "proc", "tmp")
+_UNSET = tuple(  # what there is at most, for bubblewrap before 0.5
+    word for name in ("LC_ALL", "OLDPWD", "PATH", "PWD", "SHLVL", "_") for word in ("--unsetenv", name)
+)
 _SCRIPT = '"$0" -t overlay overlay -o "$1" merged && shift && exec "$@"'
 
 
@@ -143,7 +146,8 @@ def run_inside(
         *("--hostname", HOST_NAME, "--info-fd", str(write)),
         *("--bind", target, "/", "--proc", "/proc", "--dev", "/dev"),
         *("--bind", "tmp", "/tmp"),  # noqa: S108
-        *("--chdir", inside.folder, "--clearenv"),
+        *("--chdir", inside.folder),
+        *(("--clearenv",) if "--clearenv" in options else _UNSET),
         *(word for item in sorted(inside.variables.items()) for word in ("--setenv", *item)),
         *("--", *command),
     ]

@@ -17,7 +17,7 @@ from pathlib import Path
 from afenv.errors import AfenvError
 
 _SYSTEM_FOLDERS = ("/usr/bin", "/usr/sbin", "/bin", "/sbin")
-_NEEDED = ("--clearenv", "--die-with-parent", "--hostname", "--info-fd", "--unshare-user")
+_NEEDED = ("--die-with-parent", "--hostname", "--info-fd", "--unsetenv", "--unshare-user")
 
 
 @dataclass(frozen=True, slots=True)
