@@ -240,6 +240,30 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
     sub.add_argument("--repair", action="store_true", help="verify: remove what is damaged")
     _json(sub)
 
+    sub = command(
+        "facility",
+        "describe what a computing facility offers",
+        "A profile is what `afenv check` judges by.",
+    )
+    sub.add_argument(
+        "action",
+        choices=("probe", "import-labels", "show", "check"),
+        help="probe this machine; make a profile of the labels of Kubernetes nodes; show or check a profile",
+    )
+    sub.add_argument(
+        "file", nargs="?", type=Path, metavar="FILE", help="the profile, or the labels (- reads them)"
+    )
+    sub.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to write the profile")
+    sub.add_argument("--name", help="what the facility is called (default: the machine's or the file's name)")
+    sub.add_argument(
+        "--registry",
+        metavar="HOST",
+        action="append",
+        default=[],
+        help="ask this registry as well (may be repeated)",
+    )
+    _json(sub)
+
     sub = command("demo", "build the example analysis, and run it where a container runtime is found")
     sub.add_argument("folder", nargs="?", type=Path, default=Path("dimuon"), help="default: ./dimuon")
     if only is not None and only not in commands.choices:
