@@ -68,7 +68,8 @@ def attached(reference: str) -> Any:
     found = find_registry()
     remote = found.resolve(reference, quiet=True)
     with found.repository(reference, quiet=True) as repository:
-        return fetch_attachments(repository, remote.digest)
+        found = fetch_attachments(repository, remote.digest)
+    return sorted(found, key=lambda one: one.title)
 
 
 def push_and_cache(world: Any, registry: Any) -> Any:
