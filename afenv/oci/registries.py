@@ -211,8 +211,19 @@ class Registry(Protocol):
         """Send a manifest or index with all that it names; ``store`` gives the blobs. Its digest."""
         ...  # pragma: no cover
 
-    def pull_graph(self, reference: str, store: ContentStore, *, quiet: bool = False) -> Graph:
-        """Bring what the reference names, with all that this names, into the content store."""
+    def pull_graph(
+        self,
+        reference: str,
+        store: ContentStore,
+        *,
+        whole: bool = True,
+        platform: str | None = None,
+        quiet: bool = False,
+    ) -> Graph:
+        """Bring what the reference names, with all that this names, into the content store.
+
+        Unless ``whole``, an index is followed to the one manifest for ``platform``, as :meth:`resolve` does.
+        """
         ...  # pragma: no cover
 
     def repository(

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from afenv.errors import AfenvError
 from afenv.oci import media
 from afenv.oci.artifact import File, files_of
-from afenv.oci.registries import Registry, RemoteImage, RemoteManifest, find_registry
+from afenv.oci.graph import is_index
+from afenv.oci.registries import RemoteManifest, find_registry
 from afenv.store.content import ContentStore
 
 if TYPE_CHECKING:
@@ -54,29 +55,45 @@ def pull(
     else at the place, E604 if the registry has nothing of that name, E301 and E302 if it sends what it
     should not.
     """
-    registry = find_registry()
-    if all_platforms:
-        return _pull_all(registry, reference, folder, output, store, quiet)
-    remote = registry.resolve(reference, platform=platform, quiet=quiet)
-    manifest = RemoteManifest(content=remote.manifest, media_type=remote.media_type)
-    files = files_of(manifest)
+    graph = find_registry().pull_graph(reference, store, whole=all_platforms, platform=platform, quiet=quiet)
+    name = _canonical(reference)
+    exact = f"{name}@{graph.root.digest}"
+    if is_index(graph.root):
+        from afenv.oci.graph_layout import write_graph
+
+        path = output or folder / f"{_last(name)}.oci"
+        write_graph(graph, store, path, name)
+        return Pulled(kind="index", reference=exact, digest=graph.root.digest, paths=(path,))
+    files = files_of(graph.root)
     if files is not None:
-        return _pull_files(registry, remote, files, folder, output, store, quiet)
-    image = registry.pull(remote.reference, store, quiet=quiet)  # by digest: a tag may move meanwhile
-    path = output or folder / f"{_name(remote.reference)}.oci"
+        return _write_files(exact, graph.root.digest, files, folder, output, store)
+    image = _image(graph.root, name, store)
+    path = output or folder / f"{_last(name)}.oci"
     _write_image(image, store, path, quiet)
     return Pulled(
-        kind="image",
-        reference=remote.reference,
-        digest=image.manifest_digest,
-        paths=(path,),
-        image_id=image.image_id,
+        kind="image", reference=exact, digest=graph.root.digest, paths=(path,), image_id=image.image_id
     )
 
 
-def _name(reference: str) -> str:
+def _canonical(reference: str) -> str:
+    """The reference with a tag, and without a digest and what other tools write before it."""
+    name = reference.removeprefix("oras://").removeprefix("docker://").partition("@")[0]
+    return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
+
+
+def _last(name: str) -> str:
     """The last part of a repository's name."""
-    return reference.partition("@")[0].rsplit("/", 1)[-1].partition(":")[0]
+    return name.rpartition("/")[2].partition(":")[0]
+
+
+def _image(manifest: RemoteManifest, name: str, store: ContentStore) -> Image:
+    from afenv.oci.read import image_from
+
+    try:
+        config = store.read(manifest.document()["config"]["digest"])
+        return image_from(config, manifest.content, name, name)
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise AfenvError("E510", f"this is not an image: {error}", place=name) from None
 
 
 def _write_image(image: Image, store: ContentStore, path: Path, quiet: bool) -> None:
@@ -86,44 +103,30 @@ def _write_image(image: Image, store: ContentStore, path: Path, quiet: bool) -> 
     find_builder(target).build(image, store, {"target": target, "path": path, "quiet": quiet})
 
 
-def _pull_all(
-    registry: Registry, reference: str, folder: Path, output: Path | None, store: ContentStore, quiet: bool
-) -> Pulled:
-    from afenv.oci.graph_layout import write_graph
-
-    graph = registry.pull_graph(reference, store, quiet=quiet)
-    path = output or folder / f"{_name(reference)}.oci"
-    write_graph(graph, store, path, reference)
-    return Pulled(kind="index", reference=reference, digest=graph.root.digest, paths=(path,))
-
-
-def _pull_files(
-    registry: Registry,
-    remote: RemoteImage,
+def _write_files(
+    place: str,
+    digest: str,
     files: tuple[File, ...],
     folder: Path,
     output: Path | None,
     store: ContentStore,
-    quiet: bool,
 ) -> Pulled:
-    place = remote.reference
+    name = _last(place.partition("@")[0])
     if not files:
         raise AfenvError("E510", "there is no file in it", place=place)
-    exact = f"{place.partition('@')[0]}@{remote.digest}"
-    registry.pull_graph(exact, store, quiet=quiet)
     sif = len(files) == 1 and files[0].media_type == media.SIF_LAYER
     if len(files) == 1:
-        default = f"{_name(place)}.sif" if sif else files[0].title or _name(place)
+        default = f"{name}.sif" if sif else files[0].title or name
         path = output or folder / default
         targets = [path / default if path.is_dir() else path]
     else:
-        base = output or folder / _name(place)
+        base = output or folder / name
         if any(not one.title for one in files) or len({one.title for one in files}) < len(files):
             raise AfenvError("E510", "its files have no names, or not each its own", place=place)
         targets = [base / one.title for one in files]
     for file, target in zip(files, targets, strict=True):
         _place(store, file, target)
-    return Pulled(kind="sif" if sif else "files", reference=place, digest=remote.digest, paths=tuple(targets))
+    return Pulled(kind="sif" if sif else "files", reference=place, digest=digest, paths=tuple(targets))
 
 
 def _place(store: ContentStore, file: File, target: Path) -> None:

@@ -124,7 +124,15 @@ class RegistryClient:
                 connections=self._connections,
             )
 
-    def pull_graph(self, reference: str, store: ContentStore, *, quiet: bool = False) -> Graph:
+    def pull_graph(
+        self,
+        reference: str,
+        store: ContentStore,
+        *,
+        whole: bool = True,
+        platform: str | None = None,
+        quiet: bool = False,
+    ) -> Graph:
         """Bring all that the reference names into the store. Errors as of :meth:`pull`."""
         source = parse_reference(reference)
         from afenv_registry.pull import pull_graph
@@ -133,7 +141,7 @@ class RegistryClient:
             Progress(f"pulling from {source.host}", 0, quiet=quiet) as progress,
             self._connected(source, "pull", progress) as repository,
         ):
-            return pull_graph(repository, store, progress, self._connections)
+            return pull_graph(repository, store, progress, self._connections, whole=whole, platform=platform)
 
     @contextlib.contextmanager
     def repository(

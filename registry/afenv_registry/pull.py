@@ -14,7 +14,7 @@ from afenv.progress import Progress
 from afenv.store.content import ContentStore
 from afenv_registry.download import fetch
 from afenv_registry.parallel import for_each
-from afenv_registry.resolve import member, parse_config
+from afenv_registry.resolve import member, parse_config, resolve
 
 if TYPE_CHECKING:
     from afenv_registry.repository import Repository
@@ -82,10 +82,26 @@ def pull_image(
     return image
 
 
-def pull_graph(repository: Repository, store: ContentStore, progress: Progress, connections: int) -> Graph:
-    """Bring what the repository's reference names, with all that this names, into the store."""
+def pull_graph(
+    repository: Repository,
+    store: ContentStore,
+    progress: Progress,
+    connections: int,
+    *,
+    whole: bool = True,
+    platform: str | None = None,
+) -> Graph:
+    """Bring what the repository's reference names, with all that this names, into the store.
+
+    Unless ``whole``, an index is followed to the one manifest for the platform.
+    """
     reference = repository.reference
-    root = repository.get_manifest(reference.digest or reference.tag)
+    if whole:
+        root = repository.get_manifest(reference.digest or reference.tag)
+    else:
+        remote = resolve(repository, platform=platform)
+        _keep(store, remote.config)
+        root = RemoteManifest(content=remote.manifest, media_type=remote.media_type)
     graph = walk(root, lambda descriptor: member(repository, descriptor))
     pull_blobs(repository, graph.blobs.items(), store, progress, connections)
     for manifest in graph.manifests().values():
