@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import shlex
@@ -9,10 +10,12 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from afenv import canonical
 from afenv.errors import AfenvError
 from afenv.oci.archive import archive_members
 from afenv.oci.image import assemble
@@ -26,6 +29,15 @@ from afenv_builders.oci import OciBuilder
 pytestmark = [pytest.mark.services, pytest.mark.usefixtures("engines")]
 
 BOTH = pytest.mark.parametrize("runtime", ["docker", "podman"])
+
+
+@pytest.fixture
+def runnable(runnable, store):
+    """An image of this test alone: Docker keeps one from which another was built, by whichever test."""
+    config = canonical.compact(runnable.configuration() | {"author": os.urandom(8).hex()})
+    manifest = json.loads(runnable.manifest)
+    manifest["config"] |= {"digest": store.put(config), "size": len(config)}
+    return replace(runnable, config=config, manifest=store.read(store.put(canonical.compact(manifest))))
 
 
 @pytest.fixture(autouse=True)
