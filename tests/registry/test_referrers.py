@@ -46,8 +46,8 @@ def repository(registry):
 
 
 def fetch_attachments(*arguments, **options):
-    """In the order of their types: a registry may list them in any."""
-    return sorted(referrers.fetch_attachments(*arguments, **options), key=lambda one: one.artifact_type)
+    """In the order of their titles: a registry may list them in any."""
+    return sorted(referrers.fetch_attachments(*arguments, **options), key=lambda one: one.title)
 
 
 def index_of(registry, image):
