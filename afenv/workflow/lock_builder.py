@@ -9,7 +9,7 @@ from pathlib import Path
 from afenv.documents.lock import LockedBuilder, LockedCode
 from afenv.documents.manifest import BuilderSection, Environment
 from afenv.errors import AfenvError
-from afenv.workflow.lock_base import BasePart
+from afenv.workflow.base_part import BasePart
 from afenv.workflow.project import Project
 
 
