@@ -20,6 +20,8 @@ They come from the environment; nothing here changes a byte of a lock or an imag
 ``AFENV_SSH_KEY``           the key file for git over ssh; default: the agent, then those in ``~/.ssh``
 ``AFENV_BUILD_…``           limits of build commands (:mod:`afenv.run.sandbox_limits`)
 ``AFENV_BWRAP``             bubblewrap; default: the ``bwrap`` on the path
+``AFENV_BUILDER_ID``        who builds, as a URI in the provenance; default: the CI job, where there is one
+``AFENV_KEY_PASSWORD``      the password of a private key that signs
 ``AFENV_PLAIN_HTTP``        registries without encryption: ``HOST:PORT`` separated by spaces
 ``AFENV_CA_BUNDLE``         a file with certificate authorities to trust for registries, beside the system's
 ``AFENV_REGISTRY_HOST``     the registry that ``AFENV_REGISTRY_USER`` and ``_PASSWORD`` or ``_TOKEN`` are for

@@ -57,3 +57,10 @@ def test_the_prose_has_a_valid_example() -> None:
     (text,) = re.findall(r"```yaml\n(.*?)```", (FOLDER / "spec.md").read_text(), re.DOTALL)
     policy = parse_policy(text.encode(), "spec.md", FOLDER / "examples" / "facility")
     assert policy.name == "example facility" and not policy.dirty
+
+
+def test_the_policy_in_the_guide_is_valid(tmp_path: Path) -> None:
+    guide = Path(__file__).parents[2] / "docs" / "how-to" / "trust.md"
+    (text,) = re.findall(r"```yaml\n(.*?)```", guide.read_text(), re.DOTALL)
+    (tmp_path / "signing.pub").write_bytes((FOLDER / "examples" / "facility" / "ci.pub").read_bytes())
+    assert parse_policy(text.encode(), "trust.md", tmp_path).require == ("sbom", "provenance", "signature")
