@@ -111,9 +111,12 @@ class _Upload:
             self._find_out()
 
     def _may_pass(self, answer: Answer, failures: int) -> bool:
-        if failures >= self._session.transport.patience.attempts:
+        if failures >= self._session.transport.patience.attempts or b"DIGEST_INVALID" in answer.body:
             return False
-        if self._chunks and answer.status in NO_CHUNKS:
+        in_chunks = self._chunks and self._at > 0  # it took some already
+        if in_chunks and answer.status == 400 and self._at < self._size:
+            return True  # it does not know any more how far it was
+        if answer.status in NO_CHUNKS and not in_chunks and (self._chunks or self._at > 0):
             self._chunks = False
             self._url = ""
             return True
@@ -186,7 +189,7 @@ class _Upload:
                 raise
             return None
         found = _RANGE.match(answer.header("range") or "")
-        return answer if answer.status == 204 and found and int(found[1]) < self._size else None
+        return answer if answer.status in (200, 202, 204) and found and int(found[1]) < self._size else None
 
     def _step(self) -> Answer | None:
         """The next request; None when the blob is there."""

@@ -178,6 +178,19 @@ def test_a_registry_that_knows_no_chunks(registry, opener):
     assert registry.methods() == ["HEAD", "PATCH", "POST", "POST", "PUT"]
 
 
+def test_a_registry_that_says_how_far_it_is_but_takes_no_more(registry):
+    registry.faults["PUT"] = [keep(4000)]
+    registry.faults["PATCH"] = [405]
+    assert put(registry, data=DATA[:CHUNK]) == CHUNK
+    assert registry.methods().count("POST") == 2
+
+
+def test_a_registry_that_is_confused_after_some_chunks(registry):
+    registry.faults["PATCH"] = [None, None, 400]
+    assert put(registry) == len(DATA)
+    assert registry.methods().count("POST") == 1
+
+
 def test_a_registry_that_takes_less_than_was_sent(registry):
     def half(handler) -> None:
         length = int(handler.headers["Content-Length"])
