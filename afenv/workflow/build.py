@@ -200,7 +200,9 @@ def _build(
         if cache is not None:
             from afenv.workflow.remote_cache import open_cache
 
-            remote = stack.enter_context(open_cache(cache, project.folder, project.store))
+            remote = stack.enter_context(
+                open_cache(cache, project.folder, project.store, quiet=project.quiet)
+            )
         if environment.base is not None and not (remote and remote.has_base(environment.base)):
             from afenv.workflow.base import ensure_base
 

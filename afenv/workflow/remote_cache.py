@@ -26,6 +26,7 @@ from afenv.oci import media
 from afenv.oci.attached import EMPTY
 from afenv.oci.model import Image
 from afenv.oci.registries import Repository, find_registry
+from afenv.progress import Progress
 from afenv.store.content import ContentStore
 from afenv.workflow.cache_entry import (
     embedded_envelope,
@@ -71,10 +72,12 @@ class RemoteCache:
     licenses: dict[str, str] = field(default_factory=dict)
     messages: list[str] = field(default_factory=list)
     found: int = 0
+    quiet: bool = False
     _sizes: dict[str, int] = field(default_factory=dict)
     _used: dict[tuple[str, str], tuple[Any, PlannedLayer | None]] = field(default_factory=dict)
     _from_there: set[tuple[str, str]] = field(default_factory=set)
     _refused: int = 0
+    _readable: bool = True
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
     # reading
@@ -82,13 +85,13 @@ class RemoteCache:
     def values(self, kind: str, keys: Sequence[str]) -> Mapping[str, Any]:
         """The values of those keys that the repository has, signed by a trusted key."""
         source = self.source
-        if source is None:
+        if source is None or not self._readable:
             return {}
         try:
             entries = _for_all(lambda key: self._read(source, kind, key), keys)
         except AfenvError as error:
             # a cache that is not there, or may not be read, makes a build slower and no more
-            self.source = None
+            self._readable = False
             self.messages.append(f"the build cache is not used: {error.problems[0].render()}")
             return {}
         values = {key: value for key, value in zip(keys, entries, strict=True) if value is not None}
@@ -157,8 +160,17 @@ class RemoteCache:
         """Bring blobs of layers into the store, those that it lacks."""
         source = self.source
         wanted = [one for one in digests if one in self._sizes and not self.store.trusted(one)]
-        if source is not None and wanted:
-            _for_all(lambda one: source.fetch_blob(one, self._sizes[one], self.store), wanted)
+        if source is None or not wanted:
+            return
+        quiet = self.quiet or len(wanted) == 1
+        with Progress("Fetching layers", sum(self._sizes[one] for one in wanted), quiet=quiet) as progress:
+
+            def bring(digest: str) -> None:
+                source.fetch_blob(digest, self._sizes[digest], self.store)
+                with self._guard:
+                    progress.advance(self._sizes[digest])
+
+            _for_all(bring, wanted)
 
     def conclusions(self) -> list[str]:
         """What people should know of the cache at the end."""
@@ -282,7 +294,9 @@ def _base_blobs(base: LockedBase) -> list[tuple[str, str, int]]:
 
 
 @contextlib.contextmanager
-def open_cache(options: CacheOptions, folder: Path, store: ContentStore) -> Iterator[RemoteCache]:
+def open_cache(
+    options: CacheOptions, folder: Path, store: ContentStore, *, quiet: bool = False
+) -> Iterator[RemoteCache]:
     """The cache that the options name; files of keys are relative to ``folder``.
 
     E615 if there is no key to trust or to sign with; E603 for a bad reference.
@@ -315,7 +329,12 @@ def open_cache(options: CacheOptions, folder: Path, store: ContentStore) -> Iter
             stack.enter_context(registry.repository(options.destination)) if options.destination else None
         )
         cache = RemoteCache(
-            store=store, source=source, destination=destination, trusted=tuple(trusted), signer=signer
+            store=store,
+            source=source,
+            destination=destination,
+            trusted=tuple(trusted),
+            signer=signer,
+            quiet=quiet,
         )
         yield cache
 
