@@ -32,6 +32,7 @@ from afenv.workflow.sandbox import (
 
 CONDA_ENVIRONMENT = "conda:environment"  # the layer on which post-link scripts run
 SHOWN = 50  # differences that are named
+NAMED = 200  # characters of the commands in the name of their layer
 
 # bash is what conda runs the scripts with; they are written for it
 _BASH = 'if command -v bash >/dev/null; then exec bash "$0"; else exec /bin/sh "$0"; fi'
@@ -144,7 +145,7 @@ def _do(
     before = [word for layer in layers for word in layer.entrypoint]
     work = work_on(project, image, code, created, before, commands)
     log = project.work_folder() / f"{name}-{kind}.log"
-    source = f"{kind}: {'; '.join(title for title, _ in commands)}"
+    source = f"{kind}: {_in_one_line([title for title, _ in commands])}"
     inputs = work.inputs()
     layer = known_layer(project.store, inputs, source)
     fresh = layer is None
@@ -161,6 +162,12 @@ def _do(
             project, f"the lock records no result of the {kind} commands of {name}: nothing to compare with"
         )
     return Ran(kind=kind, work=work, log=log, layer=layer, fresh=fresh)
+
+
+def _in_one_line(titles: Sequence[str]) -> str:
+    """Commands as the name of their layer."""
+    text = "; ".join(" ".join(title.split()) for title in titles)
+    return text if len(text) <= NAMED else f"{text[:NAMED]} …"
 
 
 def bring_base_layers(project: Project, environment: LockedEnvironment) -> None:
@@ -189,8 +196,10 @@ def work_on(
     So a change of the code unpacks the code alone.
     """
     cut = len(image.layers) - code
-    parts = [part for part in (image.layers[cut:], image.layers[:cut]) if part]
-    lowers = tuple(unpacked_root(part, project.store, quiet=project.quiet, owners=False) for part in parts)
+    parts = [(image.layers[cut:], True), (image.layers[:cut], project.quiet)]
+    lowers = tuple(
+        unpacked_root(part, project.store, quiet=quiet, owners=False) for part, quiet in parts if part
+    )
     config = image.configuration()["config"]
     user, group, home = account(str(config.get("User") or "1000"), lowers[::-1], HOME)
     return Work(
