@@ -102,3 +102,8 @@ def cuda_tables() -> CudaTables:
 def dotted(numbers: Version, least: int = 2) -> str:
     """Numbers as a version with dots, zeros added up to ``least`` parts."""
     return ".".join(map(str, (*numbers, *(0,) * (least - len(numbers)))))
+
+
+def driver_text(driver: Version) -> str:
+    """A driver as NVIDIA writes it: ``560.28.03``."""
+    return ".".join((str(driver[0]), *(f"{part:02}" for part in driver[1:])))

@@ -95,8 +95,6 @@ def _gpu(tree: Mapping[str, Any]) -> GpuSection:
 def _environment(tree: Mapping[str, Any]) -> Environment:
     base = tree.get("base", {})
     unsupported = {name: tree[name] for name in KEPT_SECTIONS if tree.get(name)}
-    if "gpu" in tree and "conda" not in tree:
-        unsupported["gpu"] = tree["gpu"]
     debian, packages = base.get("debian"), tuple(base.get("packages", ()))
     return Environment(
         platform=tree.get("platform", "linux/amd64"),

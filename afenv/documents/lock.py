@@ -230,6 +230,26 @@ class LockedResult:
 
 
 @record
+class LockedGpu:
+    """What an environment needs of a GPU: the manifest's words, and what follows from the packages.
+
+    ``toolkit`` is the CUDA toolkit that the packages ``found_in`` bring. Of the driver, ``least_cuda`` and
+    ``least_driver`` will do with a limited feature set, ``full_driver`` has the toolkit's own, and
+    ``last_driver`` is the last branch for the oldest of the architectures.
+    """
+
+    cuda: str
+    architectures: tuple[str, ...] = ()
+    optional: bool = False
+    toolkit: str | None = None
+    found_in: tuple[str, ...] = ()
+    least_cuda: str | None = None
+    least_driver: str | None = None
+    full_driver: str | None = None
+    last_driver: str | None = None
+
+
+@record
 class LockedEnvironment:
     """Everything that one environment is built from.
 
@@ -254,6 +274,7 @@ class LockedEnvironment:
     owners: Mapping[str, str] = field(default_factory=dict)
     bytecode: bool = True
     variables: Mapping[str, str] = field(default_factory=dict)
+    gpu: LockedGpu | None = None
     entrypoint: tuple[str, ...] = ()
     workdir: str | None = None
     post_link: tuple[str, ...] = ()  # conda packages whose scripts run

@@ -22,6 +22,7 @@ from afenv.documents.lock import (
     LockedDeb,
     LockedEnvironment,
     LockedFile,
+    LockedGpu,
     LockedIndex,
     LockedLfs,
     LockedPython,
@@ -131,6 +132,7 @@ _revision = _form(re.compile(r"swh:1:rev:[0-9a-f]{40}\Z"), "swh:1:rev: and 40 he
 _time = _form(_TIME, "a time such as 2026-01-31T12:00:00Z")
 _platform = _form(_PLATFORM, "a platform such as linux/amd64")
 _glibc = _form(re.compile(r"[0-9]+\.[0-9]+\Z"), "a version such as 2.28")
+_numbers = _form(re.compile(r"[0-9]+(?:\.[0-9]+)*\Z"), "a version such as 12.4")
 _path = _form(re.compile(r"/[^\x00]*\Z"), "an absolute path")
 
 
@@ -389,6 +391,23 @@ def _code(value: Any) -> LockedCode:
     return code
 
 
+def _gpu(value: Any) -> LockedGpu:
+    record = _Record(value)
+    gpu = LockedGpu(
+        cuda=record.take("cuda", _text),
+        architectures=record.take_or("architectures", _list(_glibc), ()),
+        optional=record.take_or("optional", _boolean, False),
+        toolkit=record.take_or("toolkit", _numbers, None),
+        found_in=record.take_or("found-in", _texts, ()),
+        least_cuda=record.take_or("least-cuda", _numbers, None),
+        least_driver=record.take_or("least-driver", _numbers, None),
+        full_driver=record.take_or("full-driver", _numbers, None),
+        last_driver=record.take_or("last-driver", _numbers, None),
+    )
+    record.end()
+    return gpu
+
+
 def _environment(value: Any) -> LockedEnvironment:
     record = _Record(value)
     return LockedEnvironment(
@@ -409,6 +428,7 @@ def _environment(value: Any) -> LockedEnvironment:
         owners=record.take_or("owners", _text_map, {}),
         bytecode=record.take_or("bytecode", _boolean, True),
         variables=record.take_or("variables", _text_map, {}),
+        gpu=record.take_or("gpu", _gpu, None),
         entrypoint=record.take_or("entrypoint", _texts, ()),
         workdir=record.take_or("workdir", _path, None),
         post_link=record.take_or("post-link", _texts, ()),

@@ -24,6 +24,7 @@ from afenv.documents.lock import (
     LockedDeb,
     LockedEnvironment,
     LockedFile,
+    LockedGpu,
     LockedIndex,
     LockedPython,
     LockedResult,
@@ -199,6 +200,17 @@ def _result_json(result: LockedResult | None) -> dict[str, Any] | None:
     return {"inputs": result.inputs, "diff-id": result.diff_id} if result else None
 
 
+def _gpu_json(gpu: LockedGpu) -> dict[str, Any]:
+    value: dict[str, Any] = {"cuda": gpu.cuda}
+    for key in ("architectures", "found_in"):
+        if getattr(gpu, key):
+            value[key.replace("_", "-")] = list(getattr(gpu, key))
+    for key in ("optional", "toolkit", "least_cuda", "least_driver", "full_driver", "last_driver"):
+        if getattr(gpu, key):
+            value[key.replace("_", "-")] = getattr(gpu, key)
+    return value
+
+
 def environment_json(environment: LockedEnvironment) -> dict[str, Any]:
     """The JSON object of one environment, as the lock has it."""
     debs = sorted(environment.debs, key=lambda deb: (deb.name, deb.version))
@@ -224,6 +236,7 @@ def environment_json(environment: LockedEnvironment) -> dict[str, Any]:
         "wheels": [_wheel_json(wheel) for wheel in wheels],
         "owners": dict(environment.owners),
         "variables": dict(environment.variables),
+        "gpu": _gpu_json(environment.gpu) if environment.gpu else None,
         "entrypoint": list(environment.entrypoint),
         "workdir": environment.workdir,
         "post-link": list(environment.post_link),

@@ -141,7 +141,7 @@ class Environment:
     """One environment.
 
     Exactly one of ``debian``, ``oci``, ``conda_base`` and ``builder`` is set. The sections that this version
-    does not build yet (``cvmfs``, ``gpu`` without ``conda``) are kept as parsed, so that a caller can name
+    does not build yet (``cvmfs``) are kept as parsed, so that a caller can name
     them in E016.
     """
 

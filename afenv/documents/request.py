@@ -116,6 +116,11 @@ def request_digest(manifest: AnalysisManifest, environment: str, folder: Path) -
         value["conda-base"] = {"glibc": wanted.conda_base.glibc}
     if wanted.conda is not None:  # absent otherwise, as in the locks of versions that had no conda
         value["conda"] = _conda(wanted.conda, wanted.gpu, folder)
+    if (
+        wanted.gpu is not None and wanted.conda is None
+    ):  # with conda, what decides is there since its first version
+        gpu = wanted.gpu
+        value["gpu"] = {"cuda": gpu.cuda, "architectures": list(gpu.architectures), "optional": gpu.optional}
     if wanted.builder is not None:
         builder = wanted.builder
         value["builder"] = {"name": builder.name, "folder": builder.folder, "file": builder.file}

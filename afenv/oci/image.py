@@ -19,6 +19,7 @@ from afenv.errors import AfenvError
 from afenv.layers.model import SYSTEM_PATH, Layer
 from afenv.oci import media
 from afenv.oci.model import Image, ImageLayer
+from afenv.oci.nvidia import nvidia_variables, on_base
 from afenv.store.content import ContentStore
 
 USER = "1000:1000"
@@ -77,6 +78,7 @@ def inputs_digest(lock: Lock, environment: LockedEnvironment) -> str:
                 "owners": dict(environment.owners),
                 "bytecode": environment.bytecode,
                 "variables": dict(environment.variables),
+                **({"gpu": nvidia_variables(environment.gpu)} if environment.gpu else {}),
                 "entrypoint": list(environment.entrypoint),
                 "workdir": environment.workdir,
                 **({"build": list(environment.build)} if environment.build else {}),
@@ -140,7 +142,8 @@ def _runtime_config(lock: Lock, environment: LockedEnvironment, layers: Sequence
     path = added.pop("PATH", ":".join(SYSTEM_PATH)).split(":")
     if environment.python and environment.python.scripts not in path:
         path.insert(0, environment.python.scripts)
-    variables = {"LANG": "C.UTF-8", "PATH": ":".join(path)} | added | dict(environment.variables)
+    variables = {"LANG": "C.UTF-8", "PATH": ":".join(path)} | nvidia_variables(environment.gpu)
+    variables |= added | dict(environment.variables)
     workdir = environment.workdir or (lock.code[0].into if lock.code else HOME)
     config: dict[str, Any] = {
         "User": USER,
@@ -167,7 +170,7 @@ def _config_on_base(
     from afenv.oci import base_config
 
     settings = base_config.settings_of(below)
-    inherited = base_config.variables_of(below)
+    inherited = on_base(environment.gpu, base_config.variables_of(below))
     added = {name: value for layer in layers for name, value in layer.variables.items()}
     ours = added.pop("PATH", "").split(":") if "PATH" in added else []
     path = base_config.merged_path(ours, inherited.get("PATH"), SYSTEM_PATH)

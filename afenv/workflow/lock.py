@@ -97,6 +97,8 @@ def misfits(
             found.append(f"environment {name} is not locked")
         elif lock.environments[name].request != request_digest(manifest, name, project.folder):
             found.append(f"environment {name} has changed in the manifest")
+        elif not gpu_fits(lock.environments[name], manifest.environments[name]):
+            found.append(f"the GPU need of environment {name} has changed in the manifest")
         elif name in builders and not is_built_from(lock.environments[name], builders[name]):
             found.append(f"the files that environment {name} is built from have changed")
     found.extend(
@@ -231,11 +233,12 @@ def _environment(
 ) -> LockedEnvironment:
     request = request_digest(manifest, name, project.folder)
     if files is not None:
-        return _built_environment(project, manifest, name, old, how, request, files)
+        built = _built_environment(project, manifest, name, old, how, request, files)
+        return with_gpu(built, manifest.environments[name])
     if old is not None and old.request == request and not how.anew:
-        return old
+        return with_gpu(old, manifest.environments[name])
     if old is not None and not how.anew and _packages_fit(project, manifest, name, old):
-        return with_commands(old, manifest.environments[name], request)
+        return with_gpu(with_commands(old, manifest.environments[name], request), manifest.environments[name])
     as_of = how.as_of or datetime.now(UTC).replace(microsecond=0)
     same = _same_kind(old, manifest.environments[name])
     preferred = old if how.prefers_locked and same else None
@@ -248,6 +251,34 @@ def _environment(
     if how.as_of is None and replace(found, as_of=old.as_of, indexes=old.indexes) == old:
         return old  # newer indexes, the same answer: the lock stays as it is
     return found
+
+
+def gpu_fits(locked: LockedEnvironment, wanted: Environment) -> bool:
+    """Whether what the lock says of the GPU is for what the manifest says.
+
+    A lock with conda packages that says nothing was written before locks did: it stays as it is, and so does
+    its image.
+    """
+    if wanted.gpu is None or locked.gpu is None:
+        return locked.gpu is None and (wanted.gpu is None or bool(locked.conda))
+    asked, had = wanted.gpu, locked.gpu
+    return (asked.cuda, asked.architectures, asked.optional) == (had.cuda, had.architectures, had.optional)
+
+
+def with_gpu(locked: LockedEnvironment, wanted: Environment) -> LockedEnvironment:
+    """The locked environment with the toolkit and the driver window of its packages; E115."""
+    if gpu_fits(locked, wanted):
+        return locked
+    return _with_gpu_anew(locked, wanted)
+
+
+def _with_gpu_anew(locked: LockedEnvironment, wanted: Environment) -> LockedEnvironment:
+    if wanted.gpu is None:
+        return replace(locked, gpu=None)
+    from afenv.documents.cuda import cuda_tables
+    from afenv.facility.window import locked_gpu
+
+    return replace(locked, gpu=locked_gpu(wanted.gpu, locked, cuda_tables()))
 
 
 def _packages_fit(project: Project, manifest: AnalysisManifest, name: str, old: LockedEnvironment) -> bool:
@@ -397,7 +428,8 @@ def _resolve(
             built=built,
         )
     wheels = tuple(sorted((*wheels, *(conda.wheels if conda else ())), key=lambda wheel: wheel.name))
-    return replace(resolved, wheels=wheels, owners=dict(pypi.owners) if pypi else {})
+    resolved = replace(resolved, wheels=wheels, owners=dict(pypi.owners) if pypi else {})
+    return _with_gpu_anew(resolved, environment)
 
 
 def _check_updates(update: frozenset[str], environments: dict[str, LockedEnvironment]) -> None:

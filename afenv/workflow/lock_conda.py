@@ -54,8 +54,13 @@ def lock_conda(
     assert environment.conda is not None
     cuda = cuda_of(asdict(environment.gpu)) if environment.gpu else None
     stated = environment.conda.virtual_packages
-    wanted = virtual_packages(subdir_of(environment.platform), glibc, cuda, stated)
+    architectures = environment.gpu.architectures if environment.gpu else ()
+    wanted = virtual_packages(subdir_of(environment.platform), glibc, cuda, stated, architectures)
     same = old is not None and all(wanted.get(name) == old.virtual_packages.get(name) for name in VARIANTS)
+    if (
+        old is not None and "__cuda_arch" in old.virtual_packages
+    ):  # locks of before __cuda_arch say nothing of it
+        same = same and old.virtual_packages["__cuda_arch"] == wanted.get("__cuda_arch")
     found = resolve_conda(
         environment.conda,
         project.folder,
@@ -69,6 +74,7 @@ def lock_conda(
         update=update,
         solver=solver,
         base=base,
+        cuda_architectures=architectures,
         quiet=project.quiet,
     )
     pypi = with_pip(environment.pypi, found)

@@ -61,6 +61,7 @@ def resolve_conda(
     update: frozenset[str] | None = None,
     solver: str = "rattler",
     base: str = "the base",
+    cuda_architectures: Sequence[str] = (),
     quiet: bool = False,
 ) -> CondaResult:
     """The conda packages of an environment, sorted by name.
@@ -74,7 +75,7 @@ def resolve_conda(
     """
     settings = settings.beside(folder)
     subdir = subdir_of(platform)
-    virtual = virtual_packages(subdir, glibc, cuda, section.virtual_packages)
+    virtual = virtual_packages(subdir, glibc, cuda, section.virtual_packages, cuda_architectures)
     if section.lock is not None:
         from afenv.resolve.conda.foreign import import_foreign
 

@@ -7,7 +7,7 @@ GPU need. See CEP 30.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from afenv.errors import AfenvError
@@ -18,10 +18,15 @@ MOST_MINORS = 20  # of one major version of CUDA
 
 
 def virtual_packages(
-    subdir: str, glibc: tuple[int, int], cuda: str | None, stated: Mapping[str, str]
+    subdir: str,
+    glibc: tuple[int, int],
+    cuda: str | None,
+    stated: Mapping[str, str],
+    cuda_architectures: Sequence[str] = (),
 ) -> dict[str, str]:
     """Virtual packages by name; ``stated`` wins over what follows from the base and the GPU need.
 
+    ``__cuda_arch`` is the lowest of ``cuda_architectures``, and absent without any (CEP 46).
     A value is the version; that of ``__archspec`` is the name of a microarchitecture.
     """
     found = {
@@ -32,6 +37,8 @@ def virtual_packages(
     }
     if cuda is not None:
         found["__cuda"] = cuda
+        if cuda_architectures:
+            found["__cuda_arch"] = min(cuda_architectures, key=_major_minor)
     return dict(sorted((found | dict(stated)).items()))
 
 
