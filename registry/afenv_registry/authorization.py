@@ -18,7 +18,7 @@ from afenv_registry.credentials import Credentials, find_credentials
 from afenv_registry.reference import is_loopback
 from afenv_registry.routes import Endpoint
 from afenv_registry.transport import Answer, Transport
-from afenv_registry.urls import same_origin
+from afenv_registry.urls import join, same_origin
 
 _CHALLENGE = re.compile(r"(?:^|,)\s*([A-Za-z][A-Za-z0-9_-]*)(?=\s+[A-Za-z_]+\s*=|\s*(?:,|$))")
 _PARAMETER = re.compile(r'([A-Za-z_]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^",\s]+))')
@@ -128,7 +128,10 @@ class Authorization:
 
     def _token(self, parameters: Mapping[str, str], credentials: Credentials | None) -> str:
         realm = parameters.get("realm", "")
-        parts = urlsplit(realm)
+        try:
+            parts = urlsplit(join(realm, ""))
+        except AfenvError:
+            raise self._denied("it names no token server") from None
         if parts.scheme not in ("http", "https"):
             raise self._denied("it names no token server")
         if parts.scheme == "http" and not is_loopback(parts.netloc) and credentials is not None:

@@ -17,10 +17,13 @@ def connect(scheme: str, netloc: str, timeout: float, stall: float) -> Wire:
     """A connection to the host (and port) of a URL; OSError if there is none."""
     host, port = split_host(netloc, 443 if scheme == "https" else 80)
     proxy = _proxy(scheme, host)
-    if proxy is None:
-        plain = socket.create_connection((host, port), timeout)
-    else:
-        plain = _tunnel(proxy, host, port, timeout)
+    try:
+        if proxy is None:
+            plain = socket.create_connection((host, port), timeout)
+        else:
+            plain = _tunnel(proxy, host, port, timeout)
+    except (ValueError, OverflowError):
+        raise OSError(f"{host}:{port} is not the name of a host") from None
     plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if scheme != "https":
         return Wire(plain, stall)

@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
-from urllib.parse import quote, urljoin
+from urllib.parse import quote
 
 from afenv.digest import PATTERN, sha256_bytes
 from afenv.errors import AfenvError
@@ -22,7 +22,7 @@ from afenv.progress import Progress
 from afenv_registry.reference import Reference
 from afenv_registry.session import Session
 from afenv_registry.transport import Answer, Response, Transport
-from afenv_registry.urls import same_origin
+from afenv_registry.urls import join, same_origin
 
 if TYPE_CHECKING:
     from afenv.store.content import ContentStore
@@ -276,7 +276,7 @@ class Repository:
             following = _NEXT.search(answer.header("link") or "")
             if following is None:
                 return
-            url = urljoin(answer.url, following[1])
+            url = join(answer.url, following[1])
             if not same_origin(url, self.own.endpoint.base):
                 raise AfenvError("E602", "its list goes on at another host", place=self.name)
         raise AfenvError("E602", "its list has no end", place=self.name)

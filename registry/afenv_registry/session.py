@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from urllib.parse import urljoin
 
 from afenv.errors import AfenvError
 from afenv.record import replace
 from afenv_registry.authorization import Authorization
 from afenv_registry.routes import Endpoint
 from afenv_registry.transport import ANSWER, Answer, Response, Transport
-from afenv_registry.urls import bare, same_origin
+from afenv_registry.urls import bare, join, same_origin
 from afenv_registry.wire import Body, Broken
 
 ASKED = 3  # how often one request is made with new authorization
@@ -30,7 +29,7 @@ class Session:
 
         A registry behind a proxy that ends the encryption may name itself by HTTP: that is mended.
         """
-        found = urljoin(base or self.endpoint.base, location)
+        found = join(base or self.endpoint.base, location)
         if self.endpoint.scheme == "https" and found.startswith("http:"):
             mended = "https:" + found[5:]
             if same_origin(mended, self.endpoint.base):

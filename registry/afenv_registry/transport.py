@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import NamedTuple
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from afenv import __version__
 from afenv.errors import AfenvError
 from afenv.record import record
-from afenv_registry.urls import bare
+from afenv_registry.urls import bare, join
 from afenv_registry.wire import Body, Broken, Head, Stalled, Wire
 
 TRY_AGAIN = (408, 425, 429, 500, 502, 503, 504)
@@ -270,7 +270,7 @@ class Transport:
             if response.status not in (MOVED if asks else (307, 308)) or not location:
                 return response
             response.close()
-            following = urljoin(url, location)
+            following = join(url, location)
             scheme = urlsplit(following).scheme
             if scheme not in ("http", "https") or (scheme == "http" and url.startswith("https:")):
                 raise AfenvError("E602", f"a redirect leads from https to {scheme}", place=bare(url))

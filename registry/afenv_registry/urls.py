@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
+
+from afenv.errors import AfenvError
 
 
 def bare(url: str) -> str:
-    """The URL as it may be shown: without a query, which may hold a secret."""
-    return url.partition("?")[0]
+    """The URL as it may be shown: without a query and a user, which may hold secrets."""
+    scheme, separator, rest = url.partition("?")[0].partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"
+
+
+def join(base: str, location: str) -> str:
+    """The URL that a server at ``base`` names; E602 if it is none."""
+    try:
+        found = urljoin(base, location)
+        parts = urlsplit(found)
+        if parts.hostname and parts.port != 0:  # asking for the port checks it
+            return found
+    except ValueError:
+        pass
+    raise AfenvError("E602", f"it leads to {location[:200]!r}, which is not a URL", place=bare(base))
 
 
 def split_host(netloc: str, default: int) -> tuple[str, int]:

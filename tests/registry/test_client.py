@@ -348,7 +348,17 @@ def test_wrong_passwords_and_refused_rights(registry, image, store, no_credentia
     assert code(image, store, registry)[0] == "E601"
 
 
-@pytest.mark.parametrize("challenge", ["", "Negotiate", 'Bearer realm="ftp://x/token"', "Bearer"])
+@pytest.mark.parametrize(
+    "challenge",
+    [
+        "",
+        "Negotiate",
+        'Bearer realm="ftp://x/token"',
+        "Bearer",
+        "Bearer realm=x y",
+        "Basic",
+    ],
+)
 def test_challenges_that_cannot_be_answered(registry, image, store, challenge):
     registry.allowed, registry.challenge = set(), challenge
     assert code(image, store, registry)[0] == "E601"

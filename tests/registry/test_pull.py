@@ -532,10 +532,28 @@ def test_redirects_without_end(there, fresh):
     assert (error.code, "without end" in str(error)) == ("E602", True)
 
 
-@pytest.mark.parametrize("where", ["file:///etc/passwd", "ftp://x/y"])
+@pytest.mark.parametrize(
+    "where",
+    [
+        "file:///etc/passwd",
+        "ftp://x/y",
+        "http://[::1",
+        "http://[x]/",
+        "http://h:x/",
+        "http://h:99999/",
+        "http://h:0/",
+        "http://me:secret@h:x/",
+    ],
+)
 def test_redirects_to_another_kind_of_url(there, fresh, where):
     there.faults["GET"] = [lambda handler: handler.answer(307, Location=where)]
     assert failing(there, fresh).code == "E602"
+
+
+@pytest.mark.parametrize("host", ["x" * 70 + ".org", "a..b", "[::1]:1"])
+def test_redirects_to_what_is_no_host(there, fresh, host):
+    there.faults["GET"] = [lambda handler: handler.answer(307, Location=f"http://{host}/x")] * 50
+    assert failing(there, fresh).code in ("E201", "E602")
 
 
 def test_a_registry_that_never_accepts_the_password(there, fresh, no_credentials):
