@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 from pathlib import Path
+from typing import BinaryIO
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from afenv.errors import AfenvError
-from afenv.oci.files import merged
-from afenv.oci.layout import write_layout
-from afenv.oci.read import open_image
+from afenv.oci.files import Entry, lay, read_layer
+from afenv.oci.model import ImageLayer
 from afenv.oci.unpack import unpack_layers
-from afenv.store.content import ContentStore
-from afenv.testing import Member, folder, hardlink, make_image, symlink
+from afenv.testing import Member, folder, hardlink, symlink, tar_of
 
 NAMES = st.sampled_from(["a", "b", "c"])
 PATHS = st.lists(NAMES, min_size=1, max_size=3).map("/".join)
@@ -59,22 +59,34 @@ def files_of(root: Path) -> dict[str, tuple[str, int, str, bytes]]:
     return found
 
 
+class Memory:
+    """Layers in memory: uncompressed tars by a number in the place of a digest."""
+
+    def __init__(self, layers: list[list[Member]]) -> None:
+        self.tars = {str(number): tar_of(layer) for number, layer in enumerate(layers)}
+        self.layers = [
+            ImageLayer(diff_id=name, digest=name, size=len(tar), media_type="")
+            for name, tar in self.tars.items()
+        ]
+
+    def open(self, digest: str) -> BinaryIO:
+        return io.BytesIO(self.tars[digest])
+
+
 @given(st.lists(st.lists(members(PATHS), max_size=6).map(with_parents), min_size=1, max_size=4))
 def test_the_folder_is_what_the_layers_make(layers: list[list[Member]]) -> None:
+    memory = Memory(layers)
     with tempfile.TemporaryDirectory() as name:
-        place = Path(name)
-        store = ContentStore(place / "cache")
-        image = make_image(store, layers)
-        (place / "root").mkdir()
+        root = Path(name)
         try:
-            unpack_layers(image.layers, store, place / "root", quiet=True)
+            unpack_layers(memory.layers, memory, root, quiet=True)
         except AfenvError as error:
             assert error.code in ("E304", "E510")
             return
-        write_layout(image, store, place / "layout")
-        with open_image(place / "layout") as opened:
-            wanted = merged(opened, keep=lambda _: True)
-        assert files_of(place / "root") == {
+        wanted: dict[str, Entry] = {}
+        for tar in memory.tars.values():
+            lay(wanted, read_layer(io.BytesIO(tar), keep=lambda _: True))
+        assert files_of(root) == {
             path: (entry.kind, entry.mode, entry.target, entry.content or b"")
             for path, entry in wanted.items()
         }
@@ -82,15 +94,14 @@ def test_the_folder_is_what_the_layers_make(layers: list[list[Member]]) -> None:
 
 @given(st.lists(st.lists(members(ANY), max_size=8), min_size=1, max_size=3))
 def test_nothing_is_written_outside(layers: list[list[Member]]) -> None:
+    memory = Memory(layers)
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
-        store = ContentStore(place / "cache")
-        image = make_image(store, layers)
         root = place / "deep" / "root"
         root.mkdir(parents=True)
         try:
-            unpack_layers(image.layers, store, root, quiet=True)
+            unpack_layers(memory.layers, memory, root, quiet=True)
         except AfenvError as error:
             assert error.code in ("E304", "E510")
-        assert {path.name for path in place.iterdir()} == {"cache", "deep"}
+        assert [path.name for path in place.iterdir()] == ["deep"]
         assert [path.name for path in (place / "deep").iterdir()] == ["root"]
