@@ -192,8 +192,6 @@ class Place:
 
 def _images(store: ContentStore, place: Path) -> dict[str, Path]:
     busybox = shutil.which("busybox")
-    if busybox is None:
-        _missing("busybox, without shared libraries,")
     sourced = "/opt/conda/etc/conda/afenv-activate.sh"
     scripts = {  # what afenv/layers/conda_activation.py writes where a script is left to the start
         "opt/conda/bin/afenv-activate": f'. {sourced}\nexec "$@"\n',
@@ -236,6 +234,8 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     command = {"docker": "/usr/bin/docker", "userns": "bwrap"}.get(case.runtime, case.runtime)
     if shutil.which(command) is None:
         _missing(command)
+    if shutil.which("busybox") is None:
+        _missing("busybox, without shared libraries,")
     user = pwd.getpwuid(0) if case.user == "root" else _ordinary_user()
     base = Path(tempfile.mkdtemp(prefix="afenv-run-test-"))
     runc = shutil.which("runc")
