@@ -293,14 +293,21 @@ CMD ["sh", "-c", "echo $SETUP $STARTED"]
 """
 
 
+@pytest.fixture(scope="module")
+def python_image(host: Host) -> tuple[str, Path]:
+    """An image with Debian's Python, built and pushed by afenv; the reference and the project."""
+    reference = f"{host.registry}/base/python:1"
+    project = host.project("python", "base: {debian: bookworm, packages: [python3]}")
+    host.afenv(project, "build", "--push", reference)
+    return reference, project
+
+
 def test_an_image_that_docker_built(
-    host: Host, docker: str, tmp_path: Path, call: Callable[..., Any]
+    host: Host, python_image: tuple[str, Path], docker: str, tmp_path: Path, call: Callable[..., Any]
 ) -> None:
     """With whiteouts, a virtual environment on the PATH, an ordinary user, and an entry point."""
-    below, reference = f"{host.registry}/base/for-docker:1", f"{host.registry}/base/from-docker:1"
-    python = host.project("python", "base: {debian: bookworm, packages: [python3]}")
-    host.afenv(python, "build", "--push", below)
-    (tmp_path / "Dockerfile").write_text(DOCKERFILE.format(base=below))
+    reference = f"{host.registry}/base/from-docker:1"
+    (tmp_path / "Dockerfile").write_text(DOCKERFILE.format(base=python_image[0]))
     call(docker, "build", "-q", "-t", reference, str(tmp_path))
     call(docker, "push", "-q", reference)
     project = host.project("docker", f'base: {{oci: "{reference}"}}\n    pypi: {{dependencies: [six]}}')
@@ -325,11 +332,9 @@ def test_an_image_that_docker_built(
     assert host.run(project, "podman", script).splitlines() == wanted
 
 
-def test_wheels_for_the_python_of_an_image_of_afenv(host: Host) -> None:
+def test_wheels_for_the_python_of_an_image_of_afenv(host: Host, python_image: tuple[str, Path]) -> None:
     """An image that afenv built is the base; its own Python compiles."""
-    reference = f"{host.registry}/base/python:1"
-    below = host.project("below", "base: {debian: bookworm, packages: [python3]}")
-    host.afenv(below, "build", "--push", reference)
+    reference, below = python_image
     project = host.project(
         "above", f'base: {{oci: "{reference}"}}\n    pypi: {{dependencies: [six, "numpy<3"]}}'
     )
