@@ -14,10 +14,11 @@ from collections.abc import Mapping
 from urllib.parse import urlencode, urlsplit
 
 from afenv.errors import AfenvError
+from afenv_registry.answers import Answer
 from afenv_registry.credentials import Credentials, find_credentials
 from afenv_registry.reference import is_loopback
 from afenv_registry.routes import Endpoint
-from afenv_registry.transport import Answer, Transport
+from afenv_registry.transport import Transport
 from afenv_registry.urls import join, same_origin
 
 _CHALLENGE = re.compile(r"(?:^|,)\s*([A-Za-z][A-Za-z0-9_-]*)(?=\s+[A-Za-z_]+\s*=|\s*(?:,|$))")

@@ -12,9 +12,10 @@ from afenv.progress import Progress
 from afenv.record import record
 from afenv.store.content import ContentStore
 from afenv.store.partial import Partial, Stopped, hold_partial
+from afenv_registry.answers import Answer, Response
 from afenv_registry.receiving import Receiver
 from afenv_registry.session import Session
-from afenv_registry.transport import TRY_AGAIN, Answer, Response, is_final
+from afenv_registry.transport import TRY_AGAIN, is_final
 from afenv_registry.urls import same_origin
 
 GAIN = 1 << 16  # bytes; an attempt that brought as many was not in vain

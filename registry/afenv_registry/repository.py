@@ -19,9 +19,10 @@ from afenv.errors import AfenvError
 from afenv.oci import media
 from afenv.oci.registries import RemoteManifest, Stored
 from afenv.progress import Progress
+from afenv_registry.answers import Answer, Response
 from afenv_registry.reference import Reference
 from afenv_registry.session import Session
-from afenv_registry.transport import Answer, Response, Transport
+from afenv_registry.transport import Transport
 from afenv_registry.urls import join, same_origin
 
 if TYPE_CHECKING:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 
 from afenv.errors import AfenvError
 from afenv.record import replace
+from afenv_registry.answers import Answer, Response
 from afenv_registry.authorization import Authorization
 from afenv_registry.routes import Endpoint
-from afenv_registry.transport import ANSWER, Answer, Response, Transport
+from afenv_registry.transport import ANSWER, Transport
 from afenv_registry.urls import bare, join, same_origin
 from afenv_registry.wire import Body, Broken
 

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
-from types import TracebackType
-from typing import NamedTuple
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from afenv import __version__
 from afenv.errors import AfenvError
 from afenv.record import record
+from afenv_registry.answers import Answer, Headers, Response
 from afenv_registry.urls import bare, join
-from afenv_registry.wire import Body, Broken, Head, Stalled, Wire
+from afenv_registry.wire import Body, Broken, Stalled, Wire
 
 TRY_AGAIN = (408, 425, 429, 500, 502, 503, 504)
 MOVED = (301, 302, 303, 307, 308)
 REDIRECTS = 5
 ANSWER = 4 << 20  # bytes; more than any answer that is needed whole, manifests apart
 LONG = 5.0  # seconds; of a longer pause the user is told
-
-Headers = Mapping[str, str]
 
 
 @record
@@ -52,82 +48,6 @@ class Patience:
         import random
 
         return longest * (0.5 + random.random() / 2)  # noqa: S311 - not for secrets
-
-
-class Answer(NamedTuple):
-    """What a server answered; ``url`` is where it came from."""
-
-    status: int
-    headers: Headers
-    body: bytes
-    url: str
-
-    def header(self, name: str) -> str | None:
-        """A header, whatever the case of its name."""
-        return self.headers.get(name.lower())
-
-    def words(self) -> str:
-        """What the server said of its failure, in a few words."""
-        with contextlib.suppress(ValueError, AttributeError, TypeError, RecursionError):
-            errors = json.loads(self.body).get("errors") or []
-            texts = [f"{one.get('code', '')} {one.get('message', '')}".strip() for one in errors]
-            if any(texts):
-                return f"status {self.status}: " + "; ".join(texts)
-        return f"status {self.status} {_reason(self.status)}".strip()
-
-
-def _reason(status: int) -> str:
-    from http import HTTPStatus
-
-    return HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else ""
-
-
-class Response:
-    """An answer whose body is still to be read. Use as a context manager."""
-
-    def __init__(self, wire: Wire, head: Head, url: str, give_back: Callable[[], None]) -> None:
-        self._wire = wire
-        self._give_back = give_back
-        self.status = head.status
-        self.headers = head.headers
-        self.url = url
-
-    def __enter__(self) -> Response:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Keep the connection if everything was read, else close it."""
-        if not (self._wire.ended and self._wire.keep):
-            self._wire.close()
-            self._wire.keep = False
-        self._give_back()
-
-    def readinto(self, view: memoryview) -> int:
-        """Some bytes of the body; 0 at its end. OSError if it breaks off."""
-        return self._wire.readinto(view)
-
-    def read(self, limit: int, seconds: float = 3600.0) -> bytes | None:
-        """The whole body; None if it is larger than ``limit``. It must come within ``seconds``."""
-        until = time.monotonic() + seconds
-        length = self.headers.get("content-length", "")
-        if length.isdecimal() and int(length) > limit:
-            return None if not self._wire.ended else b""
-        parts: list[bytes] = []
-        room = bytearray(min(limit + 1, 1 << 16))
-        total = 0
-        while count := self.readinto(memoryview(room)):
-            total += count
-            if total > limit:
-                return None
-            parts.append(bytes(room[:count]))
-            if time.monotonic() > until:
-                raise Stalled(f"an answer took more than {seconds:g} s")
-        return b"".join(parts)
 
 
 class Transport:

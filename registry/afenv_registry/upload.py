@@ -14,8 +14,9 @@ from typing import BinaryIO
 from urllib.parse import quote, urlsplit
 
 from afenv.errors import AfenvError
+from afenv_registry.answers import Answer
 from afenv_registry.session import Session
-from afenv_registry.transport import TRY_AGAIN, Answer
+from afenv_registry.transport import TRY_AGAIN
 from afenv_registry.wire import Body
 
 CHUNK = 64 << 20  # bytes; a blob up to this size is sent in one request

@@ -139,6 +139,17 @@ def test_the_registrys_own_words_are_shown(registry, image, store):
     assert (found, "FAULT as told" in text) == ("E602", True)
 
 
+def test_what_a_registry_says_cannot_play_with_the_terminal(registry, image, store):
+    def rude(handler) -> None:
+        message = "\x1b[2J\r" + "x" * 5000
+        handler.answer(400, json.dumps({"errors": [{"code": "X", "message": message}]}).encode())
+
+    registry.faults["POST"] = [rude] * 10
+    _, text = code(image, store, registry)
+    assert "\x1b" not in text
+    assert len(text) < 1000
+
+
 def test_retry_after_is_heeded(registry, image, store):
     def busy(handler) -> None:
         handler.answer(429, Retry_After="0")
