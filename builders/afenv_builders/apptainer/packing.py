@@ -26,7 +26,7 @@ from afenv.oci.squashfs import Squashfs
 
 LEVELS: dict[str, int] = {"zstd": 3, "gzip": 6}
 MOST_LEVELS: dict[str, int] = {"zstd": 22, "gzip": 9}
-MEMORY = 256  # MiB that the tool may take for its buffers
+MEMORY = 128  # MiB that the tool may take for its buffers; more makes it slower
 ELSEWHERE = ("/usr/sbin", "/sbin")  # folders that an ordinary user may not have in PATH
 BATCH = 1 << 20
 MOST_PIECES = 1000  # of one writev; Linux takes 1024
