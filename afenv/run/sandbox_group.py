@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+_OLD = 60.0  # seconds after which a group with no process was left over
 _PLACES = ("/sys/fs/cgroup/pids", "/sys/fs/cgroup")  # version 1, version 2
 
 
@@ -29,6 +30,7 @@ def process_group(limit: int) -> Iterator[Path | None]:
 
 def _make(limit: int) -> Path | None:
     for place in _PLACES:
+        _remove_left_over(Path(place))
         group = Path(place, f"afenv-{os.getpid()}-{os.urandom(4).hex()}")
         with contextlib.suppress(OSError):
             group.mkdir()
@@ -39,6 +41,16 @@ def _make(limit: int) -> Path | None:
                 continue
             return group
     return None
+
+
+def _remove_left_over(place: Path) -> None:
+    """Remove the groups of processes that were killed; one that is in use cannot be removed."""
+    with contextlib.suppress(OSError):
+        for group in place.glob("afenv-*-*"):
+            gone = not Path("/proc", group.name.split("-")[1]).exists()
+            if gone and time.time() - group.stat().st_mtime > _OLD:
+                with contextlib.suppress(OSError):
+                    group.rmdir()
 
 
 def _remove(group: Path) -> None:
