@@ -75,6 +75,7 @@ def sign_keyless(statement: bytes) -> bytes:
             IdentityToken(found) if found else Issuer(config.signing_config.get_oidc_url()).identity_token()
         )
         with context.signer(token) as signer:
-            return signer.sign_dsse(Statement(statement)).to_json().encode()
+            bundle: str = signer.sign_dsse(Statement(statement)).to_json()
+            return bundle.encode()
     except (Error, OSError) as error:
         raise AfenvError("E201", f"sigstore did not sign: {error}") from None
