@@ -97,9 +97,14 @@ def _image(manifest: RemoteManifest, name: str, store: ContentStore) -> Image:
 
 
 def _write_image(image: Image, store: ContentStore, path: Path, quiet: bool) -> None:
+    target = {".tar": "oci-archive", ".sif": "sif"}.get(path.suffix)
+    if target is None:
+        from afenv.oci.layout import write_layout
+
+        write_layout(image, store, path)
+        return
     from afenv.oci.builders import find_builder
 
-    target = {".tar": "oci-archive", ".sif": "sif"}.get(path.suffix, "oci")
     find_builder(target).build(image, store, {"target": target, "path": path, "quiet": quiet})
 
 
