@@ -35,7 +35,7 @@ def test_the_registry_client_is_found():
 
 def test_the_built_in_registry_is_the_one_of_the_entry_point():
     points = entry_points(group=GROUP)
-    assert BUILT_IN == {point.name: point.value for point in points if point.value.startswith("afenv_")}
+    assert {point.name: point.value for point in points if point.value.startswith("afenv_")} == BUILT_IN
 
 
 def test_the_core_loads_no_plugin_by_itself():

@@ -26,7 +26,7 @@ from afenv.store.transport import Patience
 
 CONTENT = os.urandom(300_000)
 SHORT = Patience(
-    connect=2.0, stall=0.25, attempts=3, gain=10_000, first_pause=0.01, longest_pause=0.05, longest_wait=2.0
+    connect=2.0, stall=0.6, attempts=3, gain=10_000, first_pause=0.01, longest_pause=0.05, longest_wait=2.0
 )
 
 
