@@ -179,7 +179,7 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
         "--output",
         type=Path,
         metavar="OUT",
-        help="where to write: a folder, or an archive if it ends in .tar (default NAME.oci, or NAME.sif)",
+        help="where to write: a folder, an archive (.tar) or a SIF (.sif); default NAME.oci, or NAME.sif",
     )
     sub.add_argument(
         "--platform", metavar="PLATFORM", help="such as linux/arm64 (default: that of this machine)"
