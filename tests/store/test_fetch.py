@@ -238,14 +238,14 @@ def test_no_more_is_written_than_the_size(fetcher, http_server, store):
 def test_stalled_server_is_given_up(fetcher, http_server, fault):
     file = http_server.file("/a", CONTENT, *[fault.stall(1000)] * 10)
     started = time.monotonic()
-    with pytest.raises(AfenvError, match=r"no byte came for 0\.25 s") as caught:
+    with pytest.raises(AfenvError, match=r"no byte came for 0\.6 s") as caught:
         fetcher.file(file)
     assert caught.value.code == "E201"
     assert time.monotonic() - started < 5
 
 
 def test_slow_server_is_borne_with(fetcher, http_server, fault):
-    file = http_server.file("/a", CONTENT[:10_000], fault.slow(0.05))  # longer than the stall time in all
+    file = http_server.file("/a", CONTENT[:10_000], fault.slow(0.1))  # longer than the stall time in all
     assert fetcher.file(file).read_bytes() == CONTENT[:10_000]
     assert http_server.count("/a") == 1
 
