@@ -241,6 +241,28 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
     _json(sub)
 
     sub = command(
+        "check",
+        "say whether an image will run at a facility, and why not",
+        "Exit 0 if it runs, degraded or not, and 1 if it cannot.",
+    )
+    sub.add_argument(
+        "target",
+        nargs="?",
+        type=Path,
+        default=Path(),
+        metavar="IMAGE",
+        help="an OCI layout, an archive, a SIF, a lock, or a folder with a lock (default: this one)",
+    )
+    sub.add_argument("--facility", type=Path, metavar="FILE", required=True, help="the facility's profile")
+    _environment(sub)
+    sub.add_argument("--network", action="store_true", help="the analysis needs the network when it runs")
+    sub.add_argument("--no-content", action="store_true", help="do not read the programs in the image")
+    sub.add_argument(
+        "--strict", action="store_true", help="exit 1 too if something that decides is not known"
+    )
+    _json(sub)
+
+    sub = command(
         "facility",
         "describe what a computing facility offers",
         "A profile is what `afenv check` judges by.",

@@ -1,0 +1,217 @@
+"""``afenv check``: what an image, a lock or a project needs, and whether a facility has it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from afenv.documents.facility import FacilityProfile
+from afenv.documents.lock import FILE_NAME as LOCK_NAME
+from afenv.documents.lock import Lock, LockedEnvironment
+from afenv.documents.lockfile import parse_lock, read_lock
+from afenv.documents.manifest import FILE_NAME as MANIFEST_NAME
+from afenv.documents.manifest import AnalysisManifest
+from afenv.errors import AfenvError
+from afenv.facility.binaries import Declared, declared_from_json, read_tar, together, with_binaries
+from afenv.facility.needs import CvmfsNeed, GpuNeed, Needs, needs_of_environment
+from afenv.facility.verdict import Verdict, verdict
+from afenv.oci import media
+from afenv.record import replace
+from afenv.store.content import ContentStore
+
+KIND = "declared-1"  # what is kept of a layer, by its diff_id
+
+
+def check(
+    target: Path,
+    facility: FacilityProfile,
+    store: ContentStore,
+    *,
+    environment: str | None = None,
+    network: bool = False,
+    content: bool = True,
+    quiet: bool = False,
+) -> list[Verdict]:
+    """The verdicts on an image (in any form), a lock, or a project's folder: one for each environment.
+
+    With ``content`` the image's files are read. E001, E020, E022, E031 and E510 for what cannot be read.
+    """
+    found = needs_of(target, store, environment=environment, content=content, quiet=quiet)
+    return [verdict(replace(needs, network=needs.network or network), facility) for needs in found]
+
+
+def needs_of(
+    target: Path, store: ContentStore, *, environment: str | None, content: bool = True, quiet: bool = False
+) -> list[Needs]:
+    """What the target needs; see :func:`check`."""
+    if target.is_dir() and ((target / MANIFEST_NAME).is_file() or (target / LOCK_NAME).is_file()):
+        return _of_project(target, store, environment, content, quiet)
+    if target.is_file() and target.suffix in (".lock", ".json"):
+        return _of_lock(read_lock(target), None, environment)
+    return [_of_image(target, store, content, quiet)]
+
+
+def _of_project(
+    folder: Path, store: ContentStore, environment: str | None, content: bool, quiet: bool
+) -> list[Needs]:
+    from afenv.documents.load import load_manifest_cached
+    from afenv.workflow.project import WORK_FOLDER
+
+    path = folder / MANIFEST_NAME
+    manifest = load_manifest_cached(path, store) if path.is_file() else None
+    found = _of_lock(read_lock(folder / LOCK_NAME), manifest, environment)
+    done = []
+    for needs in found:
+        name = needs.name.partition(":")[2] or "default"
+        layout = folder / WORK_FOLDER / f"{name}.oci"
+        if content and layout.is_dir():
+            built = _of_image(layout, store, content, quiet)
+            gpu = replace(needs.gpu, code=built.gpu.code) if needs.gpu and built.gpu else needs.gpu
+            needs = replace(
+                built, name=needs.name, gpu=gpu, data=needs.data, cvmfs=needs.cvmfs or built.cvmfs
+            )
+        done.append(needs)
+    return done
+
+
+def _of_lock(lock: Lock, manifest: AnalysisManifest | None, environment: str | None) -> list[Needs]:
+    names = sorted(lock.environments)
+    if environment is not None and environment not in names:
+        raise AfenvError("E031", f"no environment {environment!r}; there are: {', '.join(names)}")
+    return [
+        _of_locked(lock.name, name, lock.environments[name], manifest)
+        for name in ([environment] if environment is not None else names)
+    ]
+
+
+def _of_locked(
+    analysis: str, name: str, locked: LockedEnvironment, manifest: AnalysisManifest | None
+) -> Needs:
+    wanted = manifest.environments.get(name) if manifest is not None else None
+    gpu = None
+    if locked.gpu is None and wanted is not None and wanted.gpu is not None:
+        from afenv.documents.cuda import cuda_tables
+        from afenv.facility.window import locked_gpu
+
+        gpu = locked_gpu(wanted.gpu, locked, cuda_tables())
+    return needs_of_environment(
+        analysis if name == "default" else f"{analysis}:{name}",
+        locked,
+        repositories=_repositories(wanted.unsupported.get("cvmfs", ()) if wanted else ()),
+        data=manifest.data if manifest is not None else (),
+        gpu=gpu,
+    )
+
+
+def _repositories(entries: Sequence[Mapping[str, Any]]) -> list[CvmfsNeed]:
+    """The repositories that a manifest's ``cvmfs`` section mounts."""
+    names = set()
+    for entry in entries:
+        path = str(entry.get("view") or entry.get("path") or "")
+        if entry.get("delivery", "mount") == "mount" and path.startswith("/cvmfs/"):
+            names.add(path.split("/")[2])
+    return [CvmfsNeed(name=name) for name in sorted(names)]
+
+
+def _of_image(path: Path, store: ContentStore, content: bool, quiet: bool) -> Needs:
+    from afenv.oci.forms import open_tree
+    from afenv.run.cvmfs import repositories
+
+    with open_tree(path) as tree:
+        config = dict(tree.config or {})
+        settings = config.get("config") or {}
+        labels = settings.get("Labels") or {}
+        lock = _attached_lock(tree.opened, path) if tree.opened is not None else None
+        environment = labels.get(media.ENVIRONMENT, "")
+        locked = lock.environments.get(environment) if lock is not None else None
+        mounted = tuple(CvmfsNeed(name=name) for name in repositories(labels))
+        if lock is not None and locked is not None:
+            needs = replace(_of_locked(lock.name, environment, locked, None), cvmfs=mounted)
+        else:
+            needs = Needs(
+                name=labels.get(media.ANALYSIS) or path.name,
+                architecture=config.get("architecture"),
+                gpu=gpu_of_variables(settings.get("Env") or ()),
+                cvmfs=mounted,
+                packages=False,
+            )
+        image = tree.image
+        if image is not None and tree.form == "oci":
+            kinds = {"zstd" if layer.media_type.endswith("zstd") else "gzip" for layer in image.layers}
+            needs = replace(
+                needs,
+                compression=tuple(sorted(kinds)),
+                layers=len(image.layers),
+                size=sum(layer.size for layer in image.layers),
+            )
+        elif path.is_file():
+            needs = replace(needs, forms=("sif",), size=path.stat().st_size)
+        if content and tree.opened is not None:
+            needs = with_binaries(needs, _declared(tree.opened, store, quiet))
+        return needs
+
+
+def gpu_of_variables(variables: Sequence[str]) -> GpuNeed | None:
+    """The GPU need of an image that another tool made, by its variables; None if it asks for none."""
+    from afenv.documents.cuda import cuda_tables, version
+
+    values = dict(variable.partition("=")[::2] for variable in variables)
+    text = values.get("CUDA_VERSION", "")
+    toolkit = version(text)[:2] if text else None
+    if values.get("NVIDIA_VISIBLE_DEVICES", "void") in ("void", "none", "") and not toolkit:
+        return None
+    tables = cuda_tables()
+    return GpuNeed(
+        toolkit=toolkit or None,
+        least_driver=tables.least_driver(toolkit) if toolkit else None,
+        full_driver=tables.full_driver(toolkit) if toolkit else None,
+    )
+
+
+def _attached_lock(opened: Any, path: Path) -> Lock | None:
+    from afenv.oci.attached import read_attachments
+
+    if not opened.index:
+        return None
+    for attachment in read_attachments(opened.index, opened.blobs, opened.image.manifest_digest, str(path)):
+        if attachment.artifact_type == media.LOCK:
+            return parse_lock(attachment.content, f"{path}, attached lock")
+    return None
+
+
+def _declared(opened: Any, store: ContentStore, quiet: bool) -> Declared:
+    """What the files of all layers declare; each layer is read once, and what was found is kept."""
+    from afenv.progress import Progress
+
+    layers = opened.image.layers
+    known = [store.load_key(KIND, layer.diff_id) for layer in layers]
+    left = sum(layer.size for layer, found in zip(layers, known, strict=True) if found is None)
+    if not left:
+        return together(declared_from_json(found) for found in known)
+    parts = []
+    with Progress("reading programs and libraries", left, quiet=quiet) as progress:
+        for position, (layer, found) in enumerate(zip(layers, known, strict=True)):
+            if found is None:
+                with opened.layer(position) as stream:
+                    declared = read_tar(stream)
+                store.save_key(KIND, layer.diff_id, declared.as_json())
+                progress.advance(layer.size)
+            else:
+                declared = declared_from_json(found)
+            parts.append(declared)
+    return together(parts)
+
+
+def as_text(found: Verdict) -> str:
+    """A verdict for people."""
+    words = {"runs": "runs at", "degraded": "runs degraded at", "cannot": "cannot run at"}
+    sure = ", as far as is known" if found.unknown and found.outcome != "cannot" else ""
+    how = f" with {found.runtime}" if found.runtime and found.outcome != "cannot" else ""
+    lines = [f"{found.image} {words[found.outcome]} {found.facility}{how}{sure}"]
+    marks = {"cannot": "✗", "degraded": "!", "unknown": "?", "runs": "✓"}
+    for reason in found.reasons:
+        lines.append(f"  {marks[reason.outcome]} {reason.message} [{reason.rule}]")
+        if reason.remedy:
+            lines.append(f"      {reason.remedy}")
+    return "\n".join(lines)
