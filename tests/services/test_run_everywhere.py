@@ -575,20 +575,31 @@ def _mine(path: Path, place: Place) -> bool:
     return False
 
 
+def only(*cases: Case) -> pytest.MarkDecorator:
+    """These cases of the table alone."""
+    return pytest.mark.parametrize("place", cases, ids=str, indirect=True)
+
+
+def needs_root() -> None:
+    """Taking something away from a host is up to root."""
+    if os.getuid() != 0:
+        _missing("root")
+
+
+@only(*(case for case in CASES if case.user == "user" and case.runtime in ("userns", "apptainer")))
 def test_a_host_without_user_namespaces(place: Place) -> None:
     """What the kernel forbids is said, with what to ask the administrator for."""
-    if place.case.user != "user" or place.case.runtime not in ("userns", "apptainer") or os.getuid() != 0:
-        return
+    needs_root()
     status, out, err = place.run("sh", "-c", "echo ran", host="no namespaces")
     assert (status, out) == (3, b""), err
     assert b"error E502" in err
     assert b"user.max_user_namespaces=15000" in err
 
 
+@only(Case("apptainer", "user", "sif"))
 def test_a_host_without_fuse(place: Place) -> None:
     """An ordinary user's Apptainer runs a folder then, and says what is missing if it must not."""
-    if place.case != Case("apptainer", "user", "sif") or os.getuid() != 0:
-        return
+    needs_root()
     status, out, err = place.run("sh", "-c", "echo ran", host="no fuse")
     assert (status, out) == (3, b"")
     assert b"error E502" in err
@@ -600,9 +611,8 @@ def test_a_host_without_fuse(place: Place) -> None:
         place.variables["AFENV_APPTAINER_IMAGE"] = place.case.form
 
 
+@only(*(case for case in CASES if case.runtime == "docker"))
 def test_an_engine_that_does_not_answer(place: Place) -> None:
-    if place.case.runtime != "docker":
-        return
     command = place.variables["AFENV_DOCKER"]
     place.variables["AFENV_DOCKER"] = f"{command} --host unix:///nowhere/docker.sock"
     try:
