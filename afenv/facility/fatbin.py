@@ -6,7 +6,8 @@ size of what follows (u64). In it entries: kind (u16, 1 PTX, 2 cubin), version (
 (u32), size of the code with padding (u64), …, architecture (u32 at 28). The code may be compressed; the
 header is not. A cubin is an ELF file for machine 190, whose flags have the architecture in their low byte, or
 with ABI version 8 and later in the second one; 0x800 or 0x8 marks an architecture-specific (``a``) one (LLVM,
-BinaryFormat/ELF.h).
+BinaryFormat/ELF.h). CUDA 13 marks it in a section ``.nv.compat`` instead: a row of attributes, of which
+number 9 is 1 (seen in what ptxas 13.0 writes). A family-specific (``f``) cubin looks like a plain one.
 """
 
 from __future__ import annotations
@@ -93,5 +94,18 @@ def _variant(kind: int, code: bytes) -> str:
 def _cubin(elf: Elf) -> GpuCode:
     new = elf.abi >= _NEW_ABI
     number = elf.flags >> 8 & 0xFF if new else elf.flags & 0xFF
-    own = bool(elf.flags & (0x8 if new else 0x800))
+    own = bool(elf.flags & (0x8 if new else 0x800)) or any(
+        _is_own(elf.content(section)) for section in elf.sections if section.name == ".nv.compat"
+    )
     return GpuCode(kind="cubin", capability=capability_of(number) or (0, 0), variant="a" if own else "")
+
+
+def _is_own(compat: bytes) -> bool:
+    """Whether attribute 9 is 1. Attributes of form 4 have a size (u16) and data, others two bytes."""
+    place = 0
+    while place + 4 <= len(compat):
+        form, name, value, _ = compat[place : place + 4]
+        if form != 4 and name == 9:
+            return value == 1
+        place += 4 + (int.from_bytes(compat[place + 2 : place + 4], "little") if form == 4 else 0)
+    return False
