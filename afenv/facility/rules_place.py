@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from afenv.documents.cuda import version
 from afenv.documents.facility import FacilityProfile, Repository
 from afenv.facility.needs import CvmfsNeed, Needs
-from afenv.facility.verdict import Reason
+from afenv.facility.verdict import Outcome, Reason
 
 _TRACE = "Embed what is used of it in the image (delivery: embed or trace), or ask for the mount."
 
@@ -143,7 +143,7 @@ def _hub(needs: Needs, facility: FacilityProfile) -> Iterator[Reason]:
     hub = facility.jupyterhub
     major = version(hub.version)[0]
     remedy = f'Add "jupyterhub={major}.*" (conda) or "jupyterhub=={major}.*" (PyPI) to the environment.'
-    outcome = "cannot" if hub.only else "degraded"
+    outcome: Outcome = "cannot" if hub.only else "degraded"
     if needs.jupyterhub is None:
         if not needs.packages:
             message = f"whether the image has jupyterhub {major} is not known"
@@ -154,4 +154,4 @@ def _hub(needs: Needs, facility: FacilityProfile) -> Iterator[Reason]:
         message = f"the hub cannot start it: it has jupyterhub {needs.jupyterhub}, the hub is {hub.version}"
     else:
         return
-    yield Reason(rule="jupyterhub", outcome=outcome, message=message, remedy=remedy)  # type: ignore[arg-type]
+    yield Reason(rule="jupyterhub", outcome=outcome, message=message, remedy=remedy)

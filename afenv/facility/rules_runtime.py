@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from afenv.documents.cuda import dotted, version
 from afenv.documents.facility import FacilityProfile, FacilityRuntime
 from afenv.facility.needs import Needs
-from afenv.facility.verdict import Reason, worst
+from afenv.facility.verdict import Outcome, Reason, worst
 from afenv.progress import human_size
 
 MOST_LAYERS = {"docker": 125, "podman": 128, "containerd": 127}
@@ -99,11 +99,11 @@ def _namespaces(runtime: FacilityRuntime, facility: FacilityProfile) -> Iterator
 
 def _gpu(runtime: FacilityRuntime, needs: Needs, facility: FacilityProfile) -> Iterator[Reason]:
     assert needs.gpu is not None
-    without = "degraded" if needs.gpu.optional else "cannot"
+    without: Outcome = "degraded" if needs.gpu.optional else "cannot"
     if runtime.gpu is False:
         message = f"{runtime.name} shows no GPU there"
         remedy = "Ask for NVIDIA's container toolkit or its CDI files, or use Apptainer."
-        yield Reason(rule="runtime.gpu", outcome=without, message=message, remedy=remedy)  # type: ignore[arg-type]
+        yield Reason(rule="runtime.gpu", outcome=without, message=message, remedy=remedy)
     elif runtime.gpu is None and runtime.name not in _SIF:
         message = f"whether {runtime.name} can show GPUs is not known"
         yield Reason(rule="runtime.gpu", outcome="unknown", message=message)
@@ -124,8 +124,8 @@ def _nv_glibc(name: str, needs: Needs, facility: FacilityProfile) -> Iterator[Re
                 f"the image has {dotted(needs.glibc)}"
             )
             remedy = "Build it on a base with a C library at least as new."
-            outcome = "degraded" if needs.gpu and needs.gpu.optional else "cannot"
-            yield Reason(rule="runtime.nv-glibc", outcome=outcome, message=message, remedy=remedy)  # type: ignore[arg-type]
+            outcome: Outcome = "degraded" if needs.gpu and needs.gpu.optional else "cannot"
+            yield Reason(rule="runtime.nv-glibc", outcome=outcome, message=message, remedy=remedy)
     elif facility.glibc is None:
         message = f"{name} shows the host's driver libraries; what C library they need is not known"
         yield Reason(rule="runtime.nv-glibc", outcome="unknown", message=message)

@@ -1,8 +1,8 @@
 """Which runtime runs an image: by what the host has and in which order they are wanted.
 
-The order comes from the command line (``--runtime``), else from ``AFENV_RUNTIME``, else it is
-:data:`ORDER`; each is one name or several, separated by commas. The choice itself is a pure function, so
-that a facility's profile can give the order as well.
+The order comes from the command line (``--runtime``), else from ``AFENV_RUNTIME``, else from the facility's
+profile that ``AFENV_FACILITY`` names, else it is :data:`ORDER`; the first two are one name or several,
+separated by commas. The choice itself is a pure function.
 """
 
 from __future__ import annotations
@@ -75,13 +75,38 @@ class Host(Mapping[str, "Runtime | AfenvError"]):
 
 
 def preference(given: str | None = None) -> tuple[str, ...]:
-    """The order that is asked for: by ``given``, else by ``AFENV_RUNTIME``, else the usual one. E030."""
+    """The order that is asked for: by ``given``, ``AFENV_RUNTIME``, the facility's profile, or the usual one.
+
+    E030 for what is no runtime, and what reading the profile raises.
+    """
     text = given or os.environ.get("AFENV_RUNTIME") or ""
+    if not text and os.environ.get("AFENV_FACILITY"):
+        return facility_order(os.environ["AFENV_FACILITY"])
     names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip())) or ORDER
     for name in names:
         if name not in _MODULES:
             raise AfenvError("E030", f"{name!r} is not a runtime; there are: {', '.join(ORDER)}")
     return names
+
+
+def facility_order(path: str) -> tuple[str, ...]:
+    """The order in which a facility's profile prefers runtimes; the usual one if it does not know them.
+
+    E501 if none of those that it names can be started from here.
+    """
+    from pathlib import Path
+
+    from afenv.documents.facility_file import read_facility
+
+    profile = read_facility(Path(path))
+    if profile.runtimes is None:
+        return ORDER
+    known = ["apptainer" if one.name == "singularity" else one.name for one in profile.runtimes]
+    order = tuple(dict.fromkeys(name for name in known if name in _MODULES))
+    if not order:
+        message = f"the facility {profile.name} has no runtime that is started from here"
+        raise AfenvError("E501", message, place=path, remedy="Name one with --runtime or AFENV_RUNTIME.")
+    return order
 
 
 def find_runtime(name: str | None = None) -> Runtime:

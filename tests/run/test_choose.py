@@ -177,3 +177,26 @@ def test_the_host_is_asked_what_it_is(tmp_path):
     assert "apt install" in remedies.host_remedy(tmp_path)
     (tmp_path / ".dockerenv").touch()
     assert "container itself" in remedies.host_remedy(tmp_path)
+
+
+def test_the_order_of_a_facility(monkeypatch, tmp_path):
+    profile = tmp_path / "facility.yaml"
+    monkeypatch.delenv("AFENV_RUNTIME", raising=False)
+    monkeypatch.setenv("AFENV_FACILITY", str(profile))
+    with pytest.raises(AfenvError) as caught:
+        preference()
+    assert caught.value.code == "E001"
+    head = "afenv-facility: 1\nname: example\n"
+    profile.write_text(head)
+    assert preference() == ORDER  # it does not say
+    profile.write_text(head + "runtimes: [{name: containerd}, {name: singularity}, {name: podman}]\n")
+    assert preference() == ("apptainer", "podman")
+    assert preference("docker") == ("docker",)
+    monkeypatch.setenv("AFENV_RUNTIME", "userns")
+    assert preference() == ("userns",)
+    monkeypatch.delenv("AFENV_RUNTIME")
+    for none in ("runtimes: []", "runtimes: [{name: containerd}]"):
+        profile.write_text(head + none + "\n")
+        with pytest.raises(AfenvError) as caught:
+            preference()
+        assert caught.value.code == "E501"
