@@ -31,7 +31,7 @@ _RELEASE = re.compile(rb"GNU C Library[^\n]{0,60}(?:stable|development) release 
 class Declared:
     """What files declare; ``level_of`` is the path of the one with the highest level.
 
-    ``gpu`` tells whether any file has room for GPU code, ``code`` what it is.
+    ``gpu`` tells whether any file has room for GPU code, ``files`` which code each of them holds.
     """
 
     level: int | None = None
@@ -39,7 +39,12 @@ class Declared:
     kernel: Version | None = None
     glibc: Version | None = None
     gpu: bool = False
-    code: tuple[GpuCode, ...] = ()
+    files: tuple[tuple[str, tuple[GpuCode, ...]], ...] = ()
+
+    @property
+    def code(self) -> tuple[GpuCode, ...]:
+        """The GPU code of all files together."""
+        return in_order(code for _, codes in self.files for code in codes)
 
     def as_json(self) -> dict[str, Any]:
         """What is kept of a layer."""
@@ -49,7 +54,10 @@ class Declared:
             "kernel": list(self.kernel) if self.kernel else None,
             "glibc": list(self.glibc) if self.glibc else None,
             "gpu": self.gpu,
-            "code": [[code.kind, list(code.capability), code.variant] for code in self.code],
+            "files": [
+                [path, [[code.kind, list(code.capability), code.variant] for code in codes]]
+                for path, codes in self.files
+            ],
         }
 
 
@@ -61,9 +69,15 @@ def declared_from_json(value: Any) -> Declared:
         kernel=tuple(value["kernel"]) if value["kernel"] else None,
         glibc=tuple(value["glibc"]) if value["glibc"] else None,
         gpu=value["gpu"],
-        code=tuple(
-            GpuCode(kind=kind, capability=tuple(numbers), variant=variant)
-            for kind, numbers, variant in value["code"]
+        files=tuple(
+            (
+                path,
+                tuple(
+                    GpuCode(kind=kind, capability=tuple(numbers), variant=variant)
+                    for kind, numbers, variant in codes
+                ),
+            )
+            for path, codes in value["files"]
         ),
     )
 
@@ -71,15 +85,22 @@ def declared_from_json(value: Any) -> Declared:
 def together(parts: Iterable[Declared]) -> Declared:
     """What several sets of files declare, the uppermost last: its C library is the one that counts."""
     level, level_of, kernel, glibc = None, "", None, None
-    gpu, code = False, set[GpuCode]()
+    gpu, files = False, dict[str, tuple[GpuCode, ...]]()
     for part in parts:
         if part.level is not None and part.level > (level or 0):
             level, level_of = part.level, part.level_of
         glibc = part.glibc or glibc
         kernel = part.kernel if part.glibc else kernel
         gpu = gpu or part.gpu
-        code |= set(part.code)
-    return Declared(level=level, level_of=level_of, kernel=kernel, glibc=glibc, gpu=gpu, code=in_order(code))
+        files |= dict(part.files)
+    return Declared(
+        level=level,
+        level_of=level_of,
+        kernel=kernel,
+        glibc=glibc,
+        gpu=gpu,
+        files=tuple(sorted(files.items())),
+    )
 
 
 def read_file(path: str, data: bytes | memoryview) -> Declared | None:
@@ -91,14 +112,14 @@ def read_file(path: str, data: bytes | memoryview) -> Declared | None:
     if _LIBC.search(path):
         match = _RELEASE.search(bytes(data))
         glibc, kernel = (version(match[1].decode()) if match else None), needed_kernel(elf)
-    level = needed_level(elf)
+    level, code = needed_level(elf), gpu_code(elf)
     return Declared(
         level=level,
         level_of=path if level is not None else "",
         kernel=kernel,
         glibc=glibc,
         gpu=has_gpu_code(elf),
-        code=gpu_code(elf),
+        files=((path, code),) if code else (),
     )
 
 
@@ -138,8 +159,8 @@ def with_binaries(needs: Needs, declared: Declared) -> Needs:
     if declared.level is not None and declared.level > (level or 0):
         level, level_of = declared.level, declared.level_of
     gpu = needs.gpu
-    if gpu is not None and (declared.code or not declared.gpu):
-        gpu = replace(gpu, code=declared.code or None)
+    if gpu is not None and (declared.files or not declared.gpu):
+        gpu = replace(gpu, code=declared.code, files=declared.files)
     return replace(
         needs,
         level=level,

@@ -40,7 +40,10 @@ class GpuCode:
 
 @record
 class GpuNeed:
-    """What is needed of a GPU and its driver; ``code`` is what the binaries hold, None if not read."""
+    """What is needed of a GPU and its driver.
+
+    ``code`` is what the binaries hold together, None if they were not read; ``files`` what each holds.
+    """
 
     optional: bool = False
     toolkit: Version | None = None
@@ -49,6 +52,7 @@ class GpuNeed:
     full_driver: Version | None = None
     architectures: tuple[Version, ...] = ()
     code: tuple[GpuCode, ...] | None = None
+    files: tuple[tuple[str, tuple[GpuCode, ...]], ...] = ()
     compatibility: bool = False  # whether a forward-compatibility package is in the image
 
 

@@ -135,7 +135,10 @@ def _architecture(gpu: Gpu, need: GpuNeed, driver: Version | None) -> Iterator[R
         yield from _declared(need, capability, what)
         return
     if not need.code:
+        message = f"no file holds code for GPUs; what is compiled for {what} as it runs is not known"
+        yield Reason(rule="gpu.binary", outcome="unknown", message=message)
         return
+    yield from _lacking(need, capability, what)
     if any(code.kind == "cubin" and runs_on(code, capability) for code in need.code):
         return
     if any(code.kind == "ptx" and runs_on(code, capability) for code in need.code):
@@ -147,6 +150,19 @@ def _architecture(gpu: Gpu, need: GpuNeed, driver: Version | None) -> Iterator[R
         message=f"the image has no code for {what}; it has {', '.join(map(str, need.code))}",
         remedy="Build with this architecture, or choose packages that have it.",
     )
+
+
+def _lacking(need: GpuNeed, capability: Version, what: str) -> Iterator[Reason]:
+    """Files without code for a GPU, where others have some."""
+    lacking = [path for path, codes in need.files if not any(runs_on(code, capability) for code in codes)]
+    if lacking and len(lacking) < len(need.files):
+        more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
+        yield Reason(
+            rule="gpu.binary",
+            outcome="degraded",
+            message=f"no code for {what} is in {', '.join(lacking[:3])}{more}; what uses it fails",
+            remedy="Choose packages with this architecture, if the analysis uses these.",
+        )
 
 
 def _declared(need: GpuNeed, capability: Version, what: str) -> Iterator[Reason]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from afenv.oci import media
 from afenv.record import replace
 from afenv.store.content import ContentStore
 
-KIND = "declared-1"  # what is kept of a layer, by its diff_id
+KIND = "declared-2"  # what is kept of a layer, by its diff_id
 
 
 def check(
@@ -67,7 +68,9 @@ def _of_project(
         layout = folder / WORK_FOLDER / f"{name}.oci"
         if content and layout.is_dir():
             built = _of_image(layout, store, content, quiet)
-            gpu = replace(needs.gpu, code=built.gpu.code) if needs.gpu and built.gpu else needs.gpu
+            gpu = needs.gpu
+            if gpu and built.gpu:
+                gpu = replace(gpu, code=built.gpu.code, files=built.gpu.files)
             needs = replace(
                 built, name=needs.name, gpu=gpu, data=needs.data, cvmfs=needs.cvmfs or built.cvmfs
             )
@@ -132,7 +135,7 @@ def _of_image(path: Path, store: ContentStore, content: bool, quiet: bool) -> Ne
             needs = Needs(
                 name=labels.get(media.ANALYSIS) or path.name,
                 architecture=config.get("architecture"),
-                gpu=gpu_of_variables(settings.get("Env") or ()),
+                gpu=gpu_of_variables(settings.get("Env") or (), ours=media.ANALYSIS in labels),
                 cvmfs=mounted,
                 packages=False,
             )
@@ -152,8 +155,14 @@ def _of_image(path: Path, store: ContentStore, content: bool, quiet: bool) -> Ne
         return needs
 
 
-def gpu_of_variables(variables: Sequence[str]) -> GpuNeed | None:
-    """The GPU need of an image that another tool made, by its variables; None if it asks for none."""
+_REQUIRED = re.compile(r"(?:^|[ ,])cuda>=(\d+\.\d+)")
+
+
+def gpu_of_variables(variables: Sequence[str], *, ours: bool = False) -> GpuNeed | None:
+    """The GPU need of an image without its lock, by its variables; None if it asks for none.
+
+    An image of ``ours`` that requires no CUDA can do without a GPU.
+    """
     from afenv.documents.cuda import cuda_tables, version
 
     values = dict(variable.partition("=")[::2] for variable in variables)
@@ -162,9 +171,14 @@ def gpu_of_variables(variables: Sequence[str]) -> GpuNeed | None:
     if values.get("NVIDIA_VISIBLE_DEVICES", "void") in ("void", "none", "") and not toolkit:
         return None
     tables = cuda_tables()
+    least = tables.least_driver(toolkit) if toolkit else None
+    required = [version(text) for text in _REQUIRED.findall(values.get("NVIDIA_REQUIRE_CUDA", ""))]
+    if required and not toolkit:
+        least = tables.full_driver(min(required))
     return GpuNeed(
+        optional=ours and "NVIDIA_REQUIRE_CUDA" not in values,
         toolkit=toolkit or None,
-        least_driver=tables.least_driver(toolkit) if toolkit else None,
+        least_driver=least,
         full_driver=tables.full_driver(toolkit) if toolkit else None,
     )
 

@@ -110,9 +110,18 @@ def probe_runtime(name: str, gpus: bool) -> FacilityRuntime | None:
     return FacilityRuntime(
         name="singularity" if own == "singularity" else name,
         version=number,
-        rootless=getattr(runtime, "rootless", None),
+        rootless=_is_rootless(name, runtime),
         gpu=_shows_gpus(name, runtime.command) if gpus else None,
     )
+
+
+def _is_rootless(name: str, runtime: Any) -> bool:
+    """Whether the runtime needs user namespaces: Apptainer does unless it has root's rights, or is root's."""
+    if name == "apptainer":
+        from afenv.run.namespaces import is_set_user_id
+
+        return os.geteuid() != 0 and not is_set_user_id()
+    return bool(runtime.rootless)
 
 
 def _shows_gpus(name: str, command: Sequence[str]) -> bool | None:

@@ -129,7 +129,7 @@ def test_a_layer(monkeypatch: pytest.MonkeyPatch) -> None:
         level_of="usr/lib/a.so",
         glibc=(2, 36),
         gpu=True,
-        code=(GpuCode(kind="cubin", capability=(8, 0)),),
+        files=(("usr/lib/gpu.so", (GpuCode(kind="cubin", capability=(8, 0)),)),),
     )
     assert read_tar(_tar(files)) == expected
     assert declared_from_json(expected.as_json()) == expected
@@ -140,7 +140,9 @@ def test_a_layer(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_files_declare_joins_what_the_lock_says() -> None:
     needs = Needs(name="x", level=1, gpu=GpuNeed())
     code = (GpuCode(kind="cubin", capability=(8, 0)),)
-    found = with_binaries(needs, Declared(level=3, level_of="lib/a.so", glibc=(2, 28), gpu=True, code=code))
+    found = with_binaries(
+        needs, Declared(level=3, level_of="lib/a.so", glibc=(2, 28), gpu=True, files=(("lib/g.so", code),))
+    )
     assert (found.level, found.level_of, found.glibc) == (3, "lib/a.so", (2, 28))
     assert found.gpu is not None and found.gpu.code == code
     assert with_binaries(needs, Declared(level=1)).level == 1

@@ -207,6 +207,8 @@ CASES = [
     Case("PTX for a newer one", PTX, {"gpu": need(code="compute_90")}, with_gpu(gpu("8.0")), "cannot", "gpu.binary"),
     Case("PTX newer than the driver", PTX, {"gpu": need(code="compute_80")}, with_gpu(gpu("8.0", "535.104.05")), "cannot", "gpu.ptx"),
     Case("PTX, toolkit of no minor version", NONE, {"gpu": need((12,), "compute_80")}, with_gpu(gpu()), "runs", "gpu.ptx", "unknown"),
+    Case("one library of two has no code", BINARY, {"gpu": need(code="sm_80 sm_90", files=(("a.so", (_code("sm_80"),)), ("b.so", (_code("sm_90"),))))}, with_gpu(gpu()), "degraded", "gpu.binary"),
+    Case("no library has code at all", NONE, {"gpu": need(code="")}, with_gpu(gpu()), "runs", "gpu.binary", "unknown"),
     Case("sm_90a on 9.0", FAMILY, {"gpu": need(code="sm_90a")}, with_gpu(gpu("9.0")), "runs"),
     Case("compute_90a on 10.0", FAMILY, {"gpu": need((12, 8), "compute_90a")}, with_gpu(gpu("10.0", "570.124.06")), "cannot", "gpu.binary"),
     Case("sm_100f on 10.3", FAMILY, {"gpu": need((13, 0), "sm_100f")}, with_gpu(gpu("10.3", "580.95.05")), "runs"),

@@ -7,11 +7,14 @@ import pytest
 from afenv.documents.cuda import cuda_tables
 from afenv.documents.lock import LockedConda, LockedEnvironment, LockedFile, LockedGpu, LockedWheel
 from afenv.documents.lockfile import dump_lock, parse_lock
-from afenv.documents.manifest import GpuSection
+from afenv.documents.manifest import Environment, GpuSection
 from afenv.errors import AfenvError
 from afenv.facility.toolkit import find_toolkit, needed_cuda
 from afenv.facility.window import driver_window, locked_gpu, lowest_allowed
 from afenv.oci.nvidia import nvidia_variables, on_base
+from afenv.resolve.conda.virtual import virtual_packages
+from afenv.workflow.check import gpu_of_variables
+from afenv.workflow.lock import gpu_fits, with_gpu
 
 FILE = LockedFile(urls=("https://example.org/x",), size=1, sha256="0" * 64)
 TABLES = cuda_tables()
@@ -206,3 +209,35 @@ def test_the_lock_keeps_it() -> None:
     gpu = lock.environments["default"].gpu
     assert gpu is not None and gpu.least_driver == "525" and gpu.found_in == ("a 1",)
     assert parse_lock(dump_lock(lock), "again") == lock
+
+
+def test_the_lowest_architecture_is_a_virtual_package() -> None:
+    found = virtual_packages("linux-64", (2, 36), "12.2", {}, ("9.0", "10.0", "8.6"))
+    assert (found["__cuda"], found["__cuda_arch"]) == ("12.2", "8.6")
+    assert "__cuda_arch" not in virtual_packages("linux-64", (2, 36), "12.2", {})
+    assert "__cuda_arch" not in virtual_packages("linux-64", (2, 36), None, {}, ("8.6",))
+    stated = virtual_packages("linux-64", (2, 36), "12.2", {"__cuda_arch": "7.5"}, ("8.6",))
+    assert stated["__cuda_arch"] == "7.5"
+
+
+def test_a_lock_of_before_stays_as_it_is() -> None:
+    wanted = Environment(gpu=GpuSection(cuda=">=12"))
+    conda, wheels = environment("conda:cuda-version 12.4"), environment("torch 2.5.1+cu124")
+    assert gpu_fits(conda, wanted) and with_gpu(conda, wanted) is conda
+    assert not gpu_fits(wheels, wanted)
+    new = with_gpu(wheels, wanted)
+    assert new.gpu is not None and new.gpu.toolkit == "12.4" and gpu_fits(new, wanted)
+    assert with_gpu(new, Environment()).gpu is None
+    changed = Environment(gpu=GpuSection(cuda=">=12", optional=True))
+    assert not gpu_fits(new, changed)
+
+
+def test_the_need_of_an_image_without_its_lock() -> None:
+    assert gpu_of_variables(["PATH=/bin"]) is None
+    assert gpu_of_variables(["NVIDIA_VISIBLE_DEVICES=void"]) is None
+    theirs = gpu_of_variables(["CUDA_VERSION=12.4.1", "NVIDIA_VISIBLE_DEVICES=all"])
+    assert theirs is not None and (theirs.toolkit, theirs.least_driver) == ((12, 4), (525,))
+    ours = gpu_of_variables(["NVIDIA_VISIBLE_DEVICES=all", "NVIDIA_REQUIRE_CUDA=cuda>=12.0"], ours=True)
+    assert ours is not None and ours.least_driver == (525, 60, 13) and not ours.optional
+    optional = gpu_of_variables(["NVIDIA_VISIBLE_DEVICES=all"], ours=True)
+    assert optional is not None and optional.optional
