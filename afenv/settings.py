@@ -19,8 +19,8 @@ They come from the environment; nothing here changes a byte of a lock or an imag
 ``AFENV_BWRAP``             the command that starts bubblewrap; default ``bwrap``
 ``AFENV_GIT_TOKEN_<HOST>``  a token for git and LFS servers, such as ``AFENV_GIT_TOKEN_GIT_EXAMPLE_ORG``
 ``AFENV_SSH_KEY``           the key file for git over ssh; default: the agent, then those in ``~/.ssh``
-``AFENV_BUILD_…``           limits of build commands (:mod:`afenv.run.sandbox_limits`)
-``AFENV_BWRAP``             bubblewrap; default: the ``bwrap`` on the path
+``AFENV_BUILD_…``           limits of build commands: ``TIME``, ``MEMORY``, ``DISK``, ``PROCESSES``
+``AFENV_REPO2DOCKER_BASE``  the base image of what repo2docker builds; default: its own
 ``AFENV_BUILDER_ID``        who builds, as a URI in the provenance; default: the CI job, where there is one
 ``AFENV_KEY_PASSWORD``      the password of a private key that signs
 ``AFENV_PLAIN_HTTP``        registries without encryption: ``HOST:PORT`` separated by spaces

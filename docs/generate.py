@@ -207,7 +207,7 @@ def _variables(text: str) -> Iterator[str]:
     """The rows of a docstring's table of variables."""
     found = _TABLE.search(text)
     assert found is not None, "the docstring has no table"
-    for line in found[1].splitlines():
+    for line in re.sub(r"\n +", " ", found[1]).splitlines():  # what is indented goes on
         name, meaning = line.split(maxsplit=1)
         yield f"| {name} | {meaning} |".replace("``", "`")
 

@@ -140,9 +140,8 @@ class BuilderSection:
 class Environment:
     """One environment.
 
-    Exactly one of ``debian``, ``oci``, ``conda_base`` and ``builder`` is set. The sections that this version
-    does not build yet (``cvmfs``) are kept as parsed, so that a caller can name
-    them in E016.
+    Exactly one of ``debian``, ``oci``, ``conda_base`` and ``builder`` is set. ``unsupported`` keeps the
+    sections that this version does not build yet (``cvmfs``) as parsed, so that a caller can name them in E016.
     """
 
     platform: str = "linux/amd64"
