@@ -141,7 +141,7 @@ class Environment:
     """One environment.
 
     Exactly one of ``debian``, ``oci``, ``conda_base`` and ``builder`` is set. ``unsupported`` keeps the
-    sections that this version does not build yet (``cvmfs``) as parsed, so that a caller can name them in E016.
+    sections that this version does not build yet (``cvmfs``) as parsed, for a caller to name them in E016.
     """
 
     platform: str = "linux/amd64"
