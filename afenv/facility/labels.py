@@ -117,7 +117,7 @@ def profile_of_nodes(name: str, nodes: Sequence[Mapping[str, Any]]) -> Imported:
         gpu, said = gpu_of_labels(labels)
         remarks += [text for text in said if text not in remarks]
         gpus += [gpu] if gpu else []
-        info = (node.get("status") or {}).get("nodeInfo") or {} if "metadata" in node else {}
+        info = _mapping(_mapping(node.get("status")).get("nodeInfo")) if "metadata" in node else {}
         architecture = labels.get("kubernetes.io/arch") or info.get("architecture")
         kernel = labels.get("feature.node.kubernetes.io/kernel-version.full") or info.get("kernelVersion")
         seen["architecture"].add(architecture if architecture in _ARCHITECTURES else None)
@@ -146,9 +146,15 @@ def profile_of_nodes(name: str, nodes: Sequence[Mapping[str, Any]]) -> Imported:
 
 def _labels(node: Mapping[str, Any]) -> Mapping[str, str]:
     if "metadata" in node:
-        found: Mapping[str, str] = (node["metadata"] or {}).get("labels") or {}
-        return found
-    return node
+        node = _mapping(_mapping(node["metadata"]).get("labels"))
+    return {
+        str(name): str(value).lower() if isinstance(value, bool) else str(value)
+        for name, value in node.items()
+    }
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _runtime(text: str) -> FacilityRuntime | None:
