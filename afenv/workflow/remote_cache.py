@@ -76,6 +76,7 @@ class RemoteCache:
     _sizes: dict[str, int] = field(default_factory=dict)
     _used: dict[tuple[str, str], tuple[Any, PlannedLayer | None]] = field(default_factory=dict)
     _from_there: set[tuple[str, str]] = field(default_factory=set)
+    _gone: set[tuple[str, str]] = field(default_factory=set)
     _refused: int = 0
     _readable: bool = True
     _guard: threading.Lock = field(default_factory=threading.Lock)
@@ -121,7 +122,15 @@ class RemoteCache:
         if value is None:
             with self._guard:
                 self._refused += 1
+        elif kind == "layer" and not self._is_there(repository, value["digest"]):
+            with self._guard:
+                self._gone.add((kind, key))
+            value = None
         return value
+
+    def _is_there(self, repository: Repository, digest: str) -> bool:
+        """Whether a layer can be had: registries may lose or delete the blobs of an entry."""
+        return self.store.trusted(digest) or repository.has_blob(digest)
 
     def bring(self, digest: str) -> None:
         """Bring a small blob into the store."""
@@ -175,7 +184,8 @@ class RemoteCache:
     def conclusions(self) -> list[str]:
         """What people should know of the cache at the end."""
         refused = f"{self._refused} entries of the build cache are not signed by a key that is trusted"
-        return [*self.messages, *([refused] if self._refused else [])]
+        gone = f"{len(self._gone)} layers of the build cache are missing in its registry, and were built here"
+        return [*self.messages, *([refused] if self._refused else []), *([gone] if self._gone else [])]
 
     def mountable(self, reference: str) -> str | None:
         """The source's path if it is at the registry of ``reference``, to mount blobs from."""
@@ -220,7 +230,11 @@ class RemoteCache:
         assert self.signer is not None
         tag = entry_tag(kind, key)
         there = repository.find_manifest(tag)
-        if there is not None and self._is_settled(repository, there.content, kind, key, value):
+        if (
+            there is not None
+            and (kind, key) not in self._gone  # what is missing is put there again
+            and self._is_settled(repository, there.content, kind, key, value)
+        ):
             return False
         listing = value.get("listing") if kind == "layer" else None
         listing_size = self.store.path(listing).stat().st_size if listing and self.store.has(listing) else 0

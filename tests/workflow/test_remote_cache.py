@@ -197,6 +197,27 @@ def test_a_blob_that_is_not_what_the_entry_names(world: Any, registry: Any, mach
     assert status == 5 and "E30" in err
 
 
+@pytest.mark.parametrize("pushed", [True, False])
+def test_a_blob_that_was_deleted_is_built_and_put_back(
+    world: Any, registry: Any, machine: Any, pushed: bool
+) -> None:
+    built = push_and_cache(world, registry)
+    digest = built["layers"][0]["digest"]
+    for blobs_of in registry.blobs.values():
+        blobs_of.pop(digest, None)
+    machine("empty")
+    more = ("--cache-to", f"{registry.host}/g/cache", "--cache-key", "ci.key")
+    status, out, err = world.afenv(
+        *from_cache(world, registry, *more, reference="other/sample:1" if pushed else "")
+    )
+    assert status == 0 and out.strip() == built["image_id"]
+    assert "1 layers of the build cache are missing in its registry, and were built here" in err
+    assert digest in registry.blobs["g/cache"]
+    machine("empty again")
+    status, _, err = world.afenv(*from_cache(world, registry))
+    assert status == 0 and "missing" not in err and world.asked == []
+
+
 def test_an_entry_that_contradicts_the_build_is_told_of(world: Any, registry: Any, machine: Any) -> None:
     push_and_cache(world, registry)
     key = load_private((world.project / "ci.key").read_bytes())
