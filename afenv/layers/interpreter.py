@@ -28,7 +28,7 @@ _NEEDED = re.compile(
     r"(?:lib)?python(?P<version>3\.\d+)-minimal\Z|(?:libc6|libcrypt1|libgcc-s1|libexpat1|zlib1g)\Z"
 )
 _UNUSED = ("usr/share/", "etc/", "usr/lib/gconv/")
-_LOADER = re.compile(r"ld-linux[a-z0-9-]*\.so\.\d+\Z|ld64\.so\.\d+\Z")
+_LOADER = re.compile(r"ld-linux[a-z0-9-]*\.so\.\d+\Z|ld64\.so\.\d+\Z|ld-\d[\d.]*\.so\Z")
 _PROBE = "import marshal, posix, sys; sys.stdout.write('%d.%d' % sys.version_info[:2])"
 
 
