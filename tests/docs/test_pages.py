@@ -74,3 +74,18 @@ def test_every_error_code_in_the_pages_exists() -> None:
     known = set(re.findall(r"^\[(E\d{3})\]", (specs_folder() / "errors.toml").read_text(), re.MULTILINE))
     for page in PAGES:
         assert set(re.findall(r"\bE\d{3}\b", page.read_text())) <= known, name(page)
+
+
+def test_every_page_is_reached_from_the_index() -> None:
+    index = ROOT / "docs" / "README.md"
+    linked = {(index.parent / link).resolve() for link in LINK.findall(index.read_text())}
+    assert set(ROOT.glob("docs/**/*.md")) - linked == {index}
+
+
+def test_decisions_have_numbers_of_their_own_and_a_status() -> None:
+    pages = sorted(ROOT.glob("docs/adr/*.md"))
+    assert [int(page.name[:4]) for page in pages] == list(range(1, len(pages) + 1))
+    for page in pages:
+        head = page.read_text().split("\n## ", 1)[0]
+        assert head.startswith(f"# {int(page.name[:4])}. "), name(page)
+        assert re.search(r"\bStatus: (accepted|replaced by \d{4})", head), name(page)
