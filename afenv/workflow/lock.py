@@ -427,6 +427,10 @@ def _resolve(
             provider="conda" if conda and conda.python else part.name,
             built=built,
         )
+        if pypi.sdists:
+            from afenv.workflow.sdists import check_names
+
+            check_names(pypi, wheels)
     wheels = tuple(sorted((*wheels, *(conda.wheels if conda else ())), key=lambda wheel: wheel.name))
     resolved = replace(resolved, wheels=wheels, owners=dict(pypi.owners) if pypi else {})
     return _with_gpu_anew(resolved, environment)

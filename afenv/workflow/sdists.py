@@ -65,6 +65,17 @@ def _lock_sdists(
     return found
 
 
+def check_names(section: PypiSection, wheels: Sequence[LockedWheel]) -> None:
+    """E101 if ``sdists`` names what is not among the packages, such as a name that is misspelt."""
+    unknown = sorted({normalised(name) for name in section.sdists} - {wheel.name for wheel in wheels})
+    if unknown:
+        raise AfenvError(
+            "E101",
+            f"pypi.sdists names {', '.join(unknown)}, which nothing needs",
+            remedy="Name it under `pypi.dependencies` too, or remove it from `pypi.sdists`.",
+        )
+
+
 def ensure_built(project: Project, environment: LockedEnvironment) -> None:
     """Build again what the lock has from source and the cache lacks; E412 if it comes out otherwise."""
     missing = [
@@ -138,7 +149,13 @@ def _choose(place: Place, name: str, asked: Sequence[str]) -> Sdist | None:
     project = place.project
     index = os.environ.get("UV_DEFAULT_INDEX") or os.environ.get("UV_INDEX_URL") or INDEX
     url = f"{index.rstrip('/')}/{name}/"
-    page = Fetcher(project.store, project.settings, quiet=project.quiet).get(url, accept=ACCEPT)
+    try:
+        page = Fetcher(project.store, project.settings, quiet=project.quiet).get(url, accept=ACCEPT)
+    except AfenvError as error:
+        if error.code != "E103":
+            raise
+        text = f"the package index has no {name}, which pypi.sdists names"
+        raise AfenvError("E101", text, place=url, remedy="Check the name.") from None
     target = target_of(place.python.version, place.glibc, place.environment.platform)
     return choose_sdist(page, project.settings.rewrite(url), name, asked, target, place.as_of)
 

@@ -363,6 +363,16 @@ def test_an_sdist_is_built_once_and_pinned(project, index, monkeypatch):
     assert again["image_id"] == first["image_id"]
 
 
+def test_names_of_sdists_that_are_wrong(project, index, monkeypatch):
+    monkeypatch.setenv("UV_DEFAULT_INDEX", index(make_sdist()))
+    with_python(project, "    pypi: {dependencies: [], sdists: [handmade]}\n")
+    _, err = project.afenv("-q", "lock", status=2)
+    assert "error E101: pypi.sdists names handmade, which nothing needs" in err
+    with_python(project, PYPI.replace("sdists: [handmade]", "sdists: [handmade, handmad]"))
+    _, err = project.afenv("-q", "lock", status=2)
+    assert "error E101: the package index has no handmad, which pypi.sdists names" in err
+
+
 def test_an_sdist_that_builds_otherwise_is_not_used(project, index, monkeypatch):
     monkeypatch.setenv("UV_DEFAULT_INDEX", index(make_sdist("'# ' + os.urandom(4).hex()")))
     with_python(project, PYPI)
