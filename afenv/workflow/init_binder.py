@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from afenv.workflow.init_findings import Findings, first_file, read_text
+from afenv.workflow.init_findings import PYTHON_TAKEN, Findings, first_file, read_text
 
 _DEBIAN_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")
 
@@ -30,7 +30,7 @@ def look_for_binder(folder: Path, found: Findings) -> None:
             pass  # the version of R: see below
         elif match := re.fullmatch(r"python-(\d+\.\d+)(\.\d+)?", text.strip()):
             found.want_python(f"=={match[1]}.*", runtime)
-            found.taken.append((runtime, "the version of Python"))
+            found.taken.append((runtime, PYTHON_TAKEN))
         else:
             found.not_taken.append((runtime, f"{text.strip()[:40]!r} is not a version of Python"))
     look = find_script(folder, "postBuild", found)

@@ -18,6 +18,7 @@ from afenv.errors import AfenvError
 # The Python of each Debian release that a base may be made of, the preferred release first.
 PYTHON_OF_SUITE = {"bookworm": "3.11", "trixie": "3.13", "bullseye": "3.9"}
 
+PYTHON_TAKEN = "the version of Python"
 BINDER_FOLDERS = ("binder", ".binder")  # where repo2docker looks first
 _INCLUDE = re.compile(r"-[rc]|--requirement|--constraint")
 
@@ -63,6 +64,7 @@ class Findings:
             if wanted.contains(version + ".2"):
                 return suite
         have = ", ".join(f"{suite} {version}" for suite, version in PYTHON_OF_SUITE.items())
+        self.taken = [(name, what) for name, what in self.taken if (name, what) != (file, PYTHON_TAKEN)]
         self.not_taken.append((file, f"no Debian release has Python {specifier} ({have})"))
         return suites[0]
 

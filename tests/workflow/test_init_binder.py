@@ -110,6 +110,13 @@ def test_what_cannot_be_locked_is_said(tmp_path: Path) -> None:
     assert (tmp_path / "afenv.yaml").read_text().startswith("# Drafted")
 
 
+def test_a_python_that_no_release_has_is_not_taken_over(tmp_path: Path) -> None:
+    _write(tmp_path, {"runtime.txt": "python-2.7\n", "requirements.txt": "a\n"})
+    lines = [line for line in init_for_build(tmp_path) if "runtime.txt" in line]
+    assert len(lines) == 1
+    assert "not taken over  runtime.txt: no Debian release has Python" in lines[0]
+
+
 def test_a_manifest_stays(tmp_path: Path) -> None:
     _write(tmp_path, {"afenv.yaml": "mine", "requirements.txt": "uproot\n"})
     assert init_for_build(tmp_path) == []
