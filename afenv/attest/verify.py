@@ -128,9 +128,15 @@ def _compare(image: Image, document: dict[str, Any], title: str, held: Held | No
         return Check("sbom", "unchecked", text)
     found = differences(listed, held.packages, held.base)
     if not found:
-        return Check("sbom", "ok", f"it lists the {len(listed)} packages that the image holds")
+        return Check("sbom", "ok", f"it lists the {_packages(len(listed), held)}")
     more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     return Check("sbom", "bad", f"{title}: {'; '.join(found[:SHOWN])}{more}")
+
+
+def _packages(count: int, held: Held) -> str:
+    if held.base:
+        return f"{count} packages that were added to the base, which has {len(held.base)} of its own"
+    return f"{count} packages that the image holds"
 
 
 def _documents(
