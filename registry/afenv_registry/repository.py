@@ -85,7 +85,7 @@ class Repository:
         """As :meth:`find_manifest`; E604 if there is none."""
         found = self.find_manifest(name, accept=accept)
         if found is None:
-            raise AfenvError("E604", f"there is no {name}", place=self.name)
+            raise AfenvError("E604", f"there is no image {name}", place=self.name)
         return found
 
     def _find_manifest(self, session: Session, name: str, accept: str) -> RemoteManifest | None:
