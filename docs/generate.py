@@ -157,6 +157,17 @@ def lock_page() -> str:
     )
 
 
+def facility_page() -> str:
+    """``docs/reference/facility.md``, from the schema of the facility profile."""
+    return _document(
+        "facility/v1",
+        "The facility profile",
+        "Every key of a profile, which `afenv facility probe` writes and `afenv check` judges by. What is\n"
+        "absent is not known. The rules are in the [specification](../../specs/facility/v1/spec.md), whole\n"
+        "profiles in its [examples](../../specs/facility/v1/examples).",
+    )
+
+
 _RANGES = {
     "E00": "The file",
     "E01": "The manifest",
@@ -260,6 +271,7 @@ def cli_page() -> str:
 PAGES: dict[Path, Callable[[], str]] = {
     REFERENCE / "manifest.md": manifest_page,
     REFERENCE / "lock.md": lock_page,
+    REFERENCE / "facility.md": facility_page,
     REFERENCE / "errors.md": errors_page,
     REFERENCE / "cli.md": cli_page,
 }
