@@ -142,6 +142,11 @@ def read_tar(stream: BinaryIO) -> Declared:
     return together(found)
 
 
+def is_libc(path: str) -> bool:
+    """Whether a path is that of the C library, by its name."""
+    return bool(_LIBC.search(path))
+
+
 def _read_member(path: str, start: bytes, file: IO[bytes], size: int) -> Declared | None:
     if size <= IN_MEMORY:
         return read_file(path, start + file.read())

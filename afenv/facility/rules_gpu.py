@@ -175,7 +175,7 @@ def _declared(need: GpuNeed, capability: Version, what: str) -> Iterator[Reason]
         message = f"the manifest names {names}; whether there is PTX for {what} is not known"
     else:
         message = f"which architectures the binaries hold is not known, {what} or others"
-    remedy = "Check the image itself: its binaries are read."
+    remedy = "Check the OCI image: its binaries are read."
     yield Reason(rule="gpu.binary", outcome="unknown", message=message, remedy=remedy)
 
 

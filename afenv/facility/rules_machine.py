@@ -49,7 +49,7 @@ def _level(needs: Needs, facility: FacilityProfile) -> Iterator[Reason]:
     if needs.level is None:
         if have not in LEVELS[-1:]:
             message = "which processor level the image needs is not known"
-            remedy = "Check the image itself: its files may declare it."
+            remedy = "Check the OCI image: its files may declare it."
             yield Reason(rule="cpu-level", outcome="unknown", message=message, remedy=remedy)
     elif needs.level > 1 and have is None:
         message = f"the image needs x86-64-v{needs.level}; the processors' level is not known"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from afenv.documents.facility import FacilityProfile
 from afenv.documents.lock import FILE_NAME as LOCK_NAME
@@ -14,12 +14,23 @@ from afenv.documents.lockfile import parse_lock, read_lock
 from afenv.documents.manifest import FILE_NAME as MANIFEST_NAME
 from afenv.documents.manifest import AnalysisManifest
 from afenv.errors import AfenvError
-from afenv.facility.binaries import Declared, declared_from_json, read_tar, together, with_binaries
+from afenv.facility.binaries import (
+    Declared,
+    declared_from_json,
+    is_libc,
+    read_file,
+    read_tar,
+    together,
+    with_binaries,
+)
 from afenv.facility.needs import CvmfsNeed, GpuNeed, Needs, needs_of_environment
 from afenv.facility.verdict import Verdict, verdict
 from afenv.oci import media
 from afenv.record import replace
 from afenv.store.content import ContentStore
+
+if TYPE_CHECKING:
+    from afenv.oci.forms import Tree
 
 KIND = "declared-2"  # what is kept of a layer, by its diff_id
 
@@ -152,7 +163,18 @@ def _of_image(path: Path, store: ContentStore, content: bool, quiet: bool) -> Ne
             needs = replace(needs, forms=("sif",), size=path.stat().st_size)
         if content and tree.opened is not None:
             needs = with_binaries(needs, _declared(tree.opened, store, quiet))
+        elif content:
+            needs = _with_libc(needs, tree)
         return needs
+
+
+def _with_libc(needs: Needs, tree: Tree) -> Needs:
+    """The needs with the C library of a form without layers, of which not all programs are read."""
+    for path, entry in tree.files(contents=False, keep=is_libc).items():
+        found = read_file(path, entry.content) if entry.content else None
+        if found is not None and found.glibc is not None:
+            return replace(needs, glibc=found.glibc, kernel=found.kernel)
+    return needs
 
 
 _REQUIRED = re.compile(r"(?:^|[ ,])cuda>=(\d+\.\d+)")
