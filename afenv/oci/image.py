@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from afenv import canonical
@@ -53,6 +53,21 @@ def local_name(lock_name: str, environment_name: str) -> str:
 def local_tag(version: str) -> str:
     """The analysis version as a tag (at most 128 of ``[A-Za-z0-9_.-]``, not starting with ``.`` or ``-``)."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", version).lstrip(".-")[:128] or "latest"
+
+
+def image_manifest(
+    config: bytes, layers: Iterable[Layer | ImageLayer], annotations: Mapping[str, str] | None = None
+) -> bytes:
+    """The image manifest of a config and its layers, without annotations if there are none."""
+    manifest: dict[str, Any] = {
+        "schemaVersion": 2,
+        "mediaType": media.IMAGE_MANIFEST,
+        "config": {"mediaType": media.IMAGE_CONFIG, "digest": sha256_bytes(config), "size": len(config)},
+        "layers": [
+            {"mediaType": layer.media_type, "digest": layer.digest, "size": layer.size} for layer in layers
+        ],
+    }
+    return canonical.compact(manifest | ({"annotations": annotations} if annotations else {}))
 
 
 def inputs_digest(lock: Lock, environment: LockedEnvironment) -> str:
@@ -249,22 +264,7 @@ def assemble(
             "history": history,
         }
     )
-    manifest = canonical.compact(
-        {
-            "schemaVersion": 2,
-            "mediaType": media.IMAGE_MANIFEST,
-            "config": {
-                "mediaType": media.IMAGE_CONFIG,
-                "digest": sha256_bytes(config),
-                "size": len(config),
-            },
-            "layers": [
-                {"mediaType": layer.media_type, "digest": layer.digest, "size": layer.size}
-                for layer in layers
-            ],
-            "annotations": own_labels | {media.REQUEST: environment.request},
-        }
-    )
+    manifest = image_manifest(config, layers, own_labels | {media.REQUEST: environment.request})
     store.put(config)
     store.put(manifest)
     return Image(

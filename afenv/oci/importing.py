@@ -6,11 +6,10 @@ import hashlib
 from pathlib import Path
 from typing import BinaryIO
 
-from afenv import canonical
-from afenv.digest import sha256_bytes
 from afenv.errors import AfenvError
 from afenv.layers import gzip_members
 from afenv.oci import media
+from afenv.oci.image import image_manifest
 from afenv.oci.model import Image, ImageLayer
 from afenv.oci.read import OpenedImage, open_image
 from afenv.store.content import ContentStore
@@ -32,21 +31,7 @@ def import_image(archive: Path, store: ContentStore) -> Image:
     with open_image(archive) as opened:
         layers = tuple(_import_layer(opened, number, store) for number in range(len(opened.image.layers)))
         config = opened.image.config
-    manifest = canonical.compact(
-        {
-            "schemaVersion": 2,
-            "mediaType": media.IMAGE_MANIFEST,
-            "config": {
-                "mediaType": media.IMAGE_CONFIG,
-                "digest": sha256_bytes(config),
-                "size": len(config),
-            },
-            "layers": [
-                {"mediaType": layer.media_type, "digest": layer.digest, "size": layer.size}
-                for layer in layers
-            ],
-        }
-    )
+    manifest = image_manifest(config, layers)
     store.put(config)
     store.put(manifest)
     return Image(config=config, manifest=manifest, layers=layers)
