@@ -29,6 +29,7 @@ def run_in(options: Namespace, command: Sequence[str], *, entrypoint: bool = Tru
     project = open_project(options.folder_of_analysis, offline=options.offline, quiet=options.quiet)
     manifest = load(project)
     name = choose_environment(manifest, options.environment)
+    live = _live_mounts(project, manifest) if options.live else ()  # before anything is built
     image = image_to_run(
         project, name, locked=options.locked, allow_dirty=options.allow_dirty, live=options.live
     )
@@ -40,7 +41,7 @@ def run_in(options: Namespace, command: Sequence[str], *, entrypoint: bool = Tru
         command,
         workdir=workdir,
         interactive=not batch and sys.stdin is not None and sys.stdin.isatty(),
-        mounts=_mounts(options, project, manifest, image),
+        mounts=(*_mounts(options, image), *live),
         env=dict(parse_variable(text, os.environ) for text in options.env),
         gpu=_gpu(options, manifest, name, here=not batch),
         network=not options.no_network,
@@ -63,18 +64,17 @@ def run_in(options: Namespace, command: Sequence[str], *, entrypoint: bool = Tru
         return run_image(plan)
 
 
-def _mounts(
-    options: Namespace, project: Project, manifest: AnalysisManifest, image: Image
-) -> tuple[Mount, ...]:
+def _mounts(options: Namespace, image: Image) -> tuple[Mount, ...]:
     from afenv.run.cvmfs import cvmfs_mounts
 
     labels = (image.configuration().get("config") or {}).get("Labels") or {}
-    found = [*cvmfs_mounts(labels), *(parse_bind(text) for text in options.bind)]
-    if options.live:
-        from afenv.workflow.live import live_binds
+    return (*cvmfs_mounts(labels), *(parse_bind(text) for text in options.bind))
 
-        found += [Mount(bind.source, bind.target) for bind in live_binds(manifest, project.folder)]
-    return tuple(found)
+
+def _live_mounts(project: Project, manifest: AnalysisManifest) -> tuple[Mount, ...]:
+    from afenv.workflow.live import live_binds
+
+    return tuple(Mount(bind.source, bind.target) for bind in live_binds(manifest, project.folder))
 
 
 def _gpu(options: Namespace, manifest: AnalysisManifest, name: str, *, here: bool) -> bool:

@@ -42,3 +42,14 @@ def test_what_cannot_be_mounted(code: str, source: CodeSource, tmp_path: Path) -
     with pytest.raises(AfenvError) as caught:
         live_binds(manifest(source), tmp_path)
     assert caught.value.code == code
+
+
+def test_it_is_told_before_anything_is_locked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from afenv.cli import main
+
+    code = "code: [{git: 'https://example.org/x.git', rev: v1}]"
+    environments = "environments: {default: {base: {debian: bookworm}}}"
+    (tmp_path / "afenv.yaml").write_text(f"afenv: 1\nname: x\n{code}\n{environments}\n")
+    assert main(["run", "-C", str(tmp_path), "--offline", "--live", "--", "true"]) == 2
+    assert "error E030" in capsys.readouterr().err
+    assert not (tmp_path / "afenv.lock").exists()
