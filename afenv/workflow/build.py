@@ -213,6 +213,8 @@ def _build(
             layers, lock = _layers(project, lock, name, created, locked, check_reproducible, remote)
             lock_digest = sha256_file(project.lock_path)
             _remember_layers(project, name, lock_digest, created, layers)
+        if check_reproducible and not project.quiet:
+            sys.stderr.write(f"{name}: {_checked(lock.environments[name])}\n")
         image = assemble(lock, name, layers, created, project.store)
         attachments: Sequence[Attachment] = ()
         if target in ("oci", "oci-archive") or (push and attach):
@@ -252,6 +254,15 @@ def _build(
         file=file,
     )
     return built, lock
+
+
+def _checked(environment: LockedEnvironment) -> str:
+    """What ``--check-reproducible`` says when it has found no difference."""
+    if environment.builder is not None:
+        return "another tool made the image, so there is nothing to run twice; it is not reproducible"
+    if environment.build or environment.post_link or any(wheel.built_from for wheel in environment.wheels):
+        return "what was run in the sandbox came out the same again"
+    return "nothing is run in the sandbox, so there was nothing to check"
 
 
 def _image_key(name: str, lock_digest: str, created: int) -> str:

@@ -234,7 +234,8 @@ def test_the_example_is_compiled_and_is_the_same_again(tmp_path, cache):
     shutil.rmtree(project.folder / "src")
     shutil.copytree(EXAMPLE, project.folder, dirs_exist_ok=True)
     project.commit()
-    first, _ = project.build("--check-reproducible")
+    first, err = project.build("--check-reproducible")
+    assert "default: what was run in the sandbox came out the same again" in err
     copied, _ = project.build("--check-reproducible", AFENV_BUILD_OVERLAY="0")
     assert copied["image_id"] == first["image_id"]
     docker = shutil.which("docker", path="/usr/bin:/usr/local/bin")
