@@ -119,8 +119,9 @@ def _matches(text: str, patterns: Iterable[str]) -> bool:
 
 def violations(policy: Policy, facts: Facts) -> list[str]:
     """What the image lacks or has against the policy, in words; empty if it meets it."""
+    trusted = " that a key of the policy vouches for" if policy.keys else ""
     return [
-        *(f"no {name} is attached" for name in policy.require if name not in facts.attached),
+        *(f"no {name}{trusted} is attached" for name in policy.require if name not in facts.attached),
         *_trust(policy, facts),
         *_builder(policy, facts),
         *_code(policy, facts),

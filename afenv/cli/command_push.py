@@ -31,10 +31,13 @@ def _push_other(path: Path, options: Namespace) -> str | None:
 
     if holds_one_image(path):
         return None
-    pushed = push_other(path, options.reference, quiet=options.quiet, mount_from=options.mount_from)
-    if pushed is not None and options.sign:
-        raise AfenvError("E030", "only images can be signed while they are pushed; see `afenv sign`")
-    return pushed
+    return push_other(
+        path,
+        options.reference,
+        quiet=options.quiet,
+        mount_from=options.mount_from,
+        signed=bool(options.sign),
+    )
 
 
 def _push_image(path: Path, options: Namespace) -> str:

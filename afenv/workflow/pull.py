@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from afenv.oci.registries import RemoteManifest, find_registry
 from afenv.store.content import ContentStore
 
 if TYPE_CHECKING:
+    from afenv.oci.attached import Attachment
     from afenv.oci.model import Image
 
 
@@ -50,10 +52,10 @@ def pull(
 ) -> Pulled:
     """Bring what ``reference`` names to ``output`` (default: a name made of the reference, in ``folder``).
 
-    An image becomes an OCI layout, or an archive if the name ends in ``.tar``, or a SIF if it ends in
-    ``.sif``; what is a SIF stays one; of other artifacts the files are written. E032 if there is something
-    else at the place, E604 if the registry has nothing of that name, E301 and E302 if it sends what it
-    should not.
+    An image becomes an OCI layout with what is attached to it, or an archive if the name ends in ``.tar``,
+    or a SIF if it ends in ``.sif``; what is a SIF stays one; of other artifacts the files are written.
+    E032 if there is something else at the place, E604 if the registry has nothing of that name, E301 and
+    E302 if it sends what it should not.
     """
     graph = find_registry().pull_graph(reference, store, whole=all_platforms, platform=platform, quiet=quiet)
     name = _canonical(reference)
@@ -69,7 +71,7 @@ def pull(
         return _write_files(exact, graph.root.digest, files, folder, output, store)
     image = _image(graph.root, name, store)
     path = output or folder / f"{_last(name)}.oci"
-    _write_image(image, store, path, quiet)
+    _write_image(image, store, path, reference, quiet)
     return Pulled(
         kind="image", reference=exact, digest=graph.root.digest, paths=(path,), image_id=image.image_id
     )
@@ -96,12 +98,28 @@ def _image(manifest: RemoteManifest, name: str, store: ContentStore) -> Image:
         raise AfenvError("E510", f"this is not an image: {error}", place=name) from None
 
 
-def _write_image(image: Image, store: ContentStore, path: Path, quiet: bool) -> None:
+def _attached(image: Image, reference: str, quiet: bool) -> list[Attachment]:
+    """What belongs to the image in the registry; none where the registry does not let it be read."""
+    from afenv.oci.referrers import fetch_attachments
+
+    try:
+        with find_registry().repository(reference, actions="pull", quiet=quiet) as repository:
+            return fetch_attachments(repository, image.manifest_digest)
+    except AfenvError as error:
+        if error.code not in ("E510", "E601", "E602", "E604"):
+            raise
+        if not quiet:
+            text = error.problems[0].render()
+            sys.stderr.write(f"warning: what is attached to the image is not pulled: {text}\n")
+        return []
+
+
+def _write_image(image: Image, store: ContentStore, path: Path, reference: str, quiet: bool) -> None:
     target = {".tar": "oci-archive", ".sif": "sif"}.get(path.suffix)
     if target is None:
         from afenv.oci.layout import write_layout
 
-        write_layout(image, store, path)
+        write_layout(image, store, path, attachments=_attached(image, reference, quiet))
         return
     from afenv.oci.builders import find_builder
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from afenv.errors import AfenvError
+from afenv.oci import media
 from afenv.oci.model import Image
 from afenv.oci.read import image_from
 
@@ -16,8 +17,17 @@ if TYPE_CHECKING:
 def remote_image(remote: RemoteImage) -> Image:
     """The image of a registry's answer; E510 if it is an artifact of another kind."""
     try:
-        return image_from(
-            remote.config, remote.manifest, remote.reference.partition("@")[0], Path(remote.reference)
-        )
+        kind = (remote.document().get("config") or {}).get("mediaType")
+        if kind != media.SIF_CONFIG:
+            return image_from(
+                remote.config, remote.manifest, remote.reference.partition("@")[0], Path(remote.reference)
+            )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise AfenvError("E510", f"this is not an image: {error}", place=remote.reference) from None
+        why = f"it has no {error}" if isinstance(error, KeyError) else error
+        raise AfenvError("E510", f"this is not an image: {why}", place=remote.reference) from None
+    raise AfenvError(
+        "E510",
+        "this is a SIF, whose signatures are inside",
+        place=remote.reference,
+        remedy="Pull it, and check it with `apptainer verify`.",
+    )

@@ -14,6 +14,7 @@ from afenv.attest.facts import Check, Facts, Held
 from afenv.attest.keys import PublicKey, read_public
 from afenv.attest.policy import Policy, read_policy, violations
 from afenv.attest.verify import verify_image
+from afenv.errors import AfenvError
 from afenv.oci import media
 from afenv.oci.attached import Attachment, read_attachments
 from afenv.oci.files import Entry, LayerFiles, lay, merged, read_layer
@@ -118,6 +119,7 @@ def verify(
     trusted = [*map(read_public, keys), *(rules.keys if rules else ())]
     path = folder / target
     if path.exists():
+        _refuse_sif(path)
         with open_image(path) as opened:
             attachments = (
                 read_attachments(opened.index, opened.blobs, opened.image.manifest_digest, str(path))
@@ -141,6 +143,20 @@ def verify(
     report = _report(target, opened, attachments, trusted, rules, policy, keyless, content)
     foreign = (Check("attachments", "unchecked", f"not read: {text}") for text in skipped)
     return replace(report, checks=(*report.checks, *foreign))
+
+
+def _refuse_sif(path: Path) -> None:
+    from afenv.oci.sif import is_sif
+
+    if path.is_file():
+        with path.open("rb") as file:
+            if is_sif(file.read(64)):
+                raise AfenvError(
+                    "E510",
+                    "this is a SIF, whose signatures are inside",
+                    place=str(path),
+                    remedy="Check it with `apptainer verify`; `afenv verify` takes the image it was made of.",
+                )
 
 
 def _report(
@@ -187,7 +203,6 @@ def _held(opened: OpenedImage, attachments: Sequence[Attachment]) -> Held:
 def _base_layers(image: Image, attachments: Sequence[Attachment]) -> int:
     """How many of the lowest layers are those of the base image that the attached lock names."""
     from afenv.documents.lockfile import parse_lock
-    from afenv.errors import AfenvError
 
     labels = (image.configuration().get("config") or {}).get("Labels") or {}
     for one in attachments:

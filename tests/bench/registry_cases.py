@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 from cases import Bench
 from measure import Command, Contender, Sample, compare, run
 from projects import AFENV
+
+from afenv.oci.sif import sif_head
 
 BLOB = 500_000_000  # bytes
 MEMORY = 100e6  # bytes; the most that a transfer may need
@@ -109,7 +112,11 @@ def registry_blob(bench: Bench) -> None:
     """one blob of 500 MB, pushed and pulled"""
     blob = bench.fresh("blob.sif")
     with blob.open("wb") as file:
-        file.write(b"#!/usr/bin/env run-singularity\n".ljust(32, b"\0") + b"SIF_MAGIC\0")
+        file.write(
+            sif_head(
+                objects=(), partition_size=BLOB, architecture="amd64", identity=uuid.UUID(int=1), created=0
+            )
+        )
         for _ in range(BLOB // 1_000_000):
             file.write(os.urandom(1_000_000))
     place, pulled_to = [""], [bench.work]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 
 import pytest
 
@@ -10,9 +11,12 @@ from afenv.cli import main
 from afenv.oci import media
 from afenv.oci.layout import write_layout
 from afenv.oci.read import open_image
+from afenv.oci.sif import sif_head
 from afenv.testing import Member, make_image
 
-SIF = b"#!/usr/bin/env run-singularity\n".ljust(32, b"\0") + b"SIF_MAGIC\0" + bytes(1000)
+SIF = sif_head(
+    objects=(), partition_size=1000, architecture="amd64", identity=uuid.UUID(int=1), created=0
+) + bytes(1000)
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +69,39 @@ def test_a_sif(registry, tmp_path):
     assert [layer["mediaType"] for layer in manifest["layers"]] == [media.SIF_LAYER]
     assert main(["-q", "pull", reference, "-o", "two.sif"]) == 0
     assert (tmp_path / "two.sif").read_bytes() == SIF
+
+
+def test_a_sif_that_is_cut_or_to_be_signed_is_not_sent(registry, tmp_path, capsys):
+    (tmp_path / "cut.sif").write_bytes(SIF[:-1])
+    (tmp_path / "one.sif").write_bytes(SIF)
+    assert main(["-q", "push", "cut.sif", f"{registry.host}/sifs/one:1"]) == 2
+    assert "E510" in capsys.readouterr().err
+    assert main(["-q", "push", "one.sif", f"{registry.host}/sifs/one:1", "--sign", "any.key"]) == 2
+    assert "E030" in capsys.readouterr().err
+    assert registry.requests == []
+
+
+def test_a_sif_has_its_own_verifier(registry, tmp_path, capsys):
+    (tmp_path / "one.sif").write_bytes(SIF)
+    reference = f"{registry.host}/sifs/one:1"
+    assert main(["-q", "push", "one.sif", reference]) == 0
+    for target in ("one.sif", reference):
+        assert main(["-q", "verify", target]) == 2
+        assert "this is a SIF" in capsys.readouterr().err
+
+
+def test_what_is_attached_comes_along(registry, image, tmp_path, capsys):
+    """A pulled layout can be verified, and pushed elsewhere with all that belongs to it."""
+    reference, host = f"{registry.host}/group/sample:1", registry.host
+    assert main(["key", "generate", "--no-password", "a.key"]) == 0
+    assert main(["-q", "sign", reference, "--key", "a.key"]) == 0
+    for _ in range(2):
+        assert main(["-q", "pull", reference]) == 0
+    assert main(["-q", "push", "sample.oci", f"{host}/mirror/sample:1"]) == 0
+    capsys.readouterr()
+    for target in ("sample.oci", f"{host}/mirror/sample:1"):
+        main(["-q", "verify", target, "--key", "a.pub", "--no-content"])
+        assert "the manifest is signed by a " in capsys.readouterr().out
 
 
 def test_a_sif_is_not_written_over_another_file(registry, tmp_path, capsys):

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +17,7 @@ from afenv.cli import main
 from afenv.digest import sha256_file
 from afenv.errors import AfenvError
 from afenv.oci.layout import write_layout
+from afenv.oci.sif import sif_head
 from afenv.store.content import ContentStore
 from afenv.testing import Member, make_image
 from afenv_registry.client import RegistryClient
@@ -232,8 +234,11 @@ def test_memory_does_not_grow_with_the_blob(registry, tmp_path, call, monkeypatc
     monkeypatch.setenv("AFENV_CACHE_DIR", str(tmp_path / "cache"))
     large = tmp_path / "large.sif"
     with large.open("wb") as file:
-        file.write(b"#!/usr/bin/env run-singularity\n".ljust(32, b"\0") + b"SIF_MAGIC\0")
-        file.truncate(400 << 20)
+        head = sif_head(
+            objects=(), partition_size=400 << 20, architecture="amd64", identity=uuid.UUID(int=1), created=0
+        )
+        file.write(head)
+        file.truncate(len(head) + (400 << 20))
     for words in (["push", large, f"{registry}/l:1"], ["pull", f"{registry}/l:1", "-o", tmp_path / "x.sif"]):
         done = call(sys.executable, "-c", MEMORY, "-q", *words)
         assert int(done.stderr.split()[-1]) < 100
