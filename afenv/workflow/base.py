@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from afenv.documents.lock import LockedBase, LockedBuilder
+from afenv.documents.lock import LockedBase, LockedBuilder, LockedEnvironment
 from afenv.errors import AfenvError
 from afenv.workflow.project import Project
 
 if TYPE_CHECKING:
+    from afenv.layers.base_tree import OpenBase
     from afenv.oci.base import StoredBase
 
 
@@ -28,6 +30,21 @@ def pull_base(project: Project, reference: str, platform: str) -> tuple[LockedBa
     image = registry.pull(found.reference, project.store, platform=platform, quiet=project.quiet)
     index = found.index.digest if found.index is not None else None
     return base_of_image(image, project.store, reference=reference, platform=platform, index=index)
+
+
+def base_opener(project: Project, environment: LockedEnvironment) -> Callable[[], OpenBase] | None:
+    """What opens the base image of an environment when it is needed; None if it has none."""
+    base = environment.base
+    if base is None:
+        return None
+
+    def opened() -> OpenBase:
+        from afenv.oci.base import open_base
+
+        ensure_base(project, base, environment.platform, made_by=environment.builder)
+        return open_base(base, project.store)
+
+    return opened
 
 
 def bring_base(project: Project, base: LockedBase, platform: str) -> StoredBase:

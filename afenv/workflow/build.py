@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,13 +22,13 @@ from afenv.errors import AfenvError
 from afenv.layers.model import PACKAGE_MTIME, Layer
 from afenv.oci.image import assemble
 from afenv.record import record, values_of
+from afenv.workflow.base import base_opener
 from afenv.workflow.lock import Locking, check_lock, load, lock_project
 from afenv.workflow.project import Project, choose_environments
 
 if TYPE_CHECKING:
     from afenv.attest.sign import Signer
     from afenv.documents.lock import LockedEnvironment
-    from afenv.layers.base_tree import OpenBase
     from afenv.layers.write_job import Files
     from afenv.oci.attached import Attachment
     from afenv.oci.model import Descriptor, Image
@@ -352,22 +352,6 @@ def _layers(
 
         write_lock(project.lock_path, lock)
     return layers, lock
-
-
-def base_opener(project: Project, environment: LockedEnvironment) -> Callable[[], OpenBase] | None:
-    """What opens the base image of an environment when it is needed; None if it has none."""
-    base = environment.base
-    if base is None:
-        return None
-
-    def opened() -> OpenBase:
-        from afenv.oci.base import open_base
-        from afenv.workflow.base import ensure_base
-
-        ensure_base(project, base, environment.platform, made_by=environment.builder)
-        return open_base(base, project.store)
-
-    return opened
 
 
 def _write(

@@ -26,6 +26,7 @@ from afenv.record import record, replace
 from afenv.resolve.pypi_sdist import BuildSystem, build_system, fixed_wheel
 from afenv.store.fetch import Fetcher
 from afenv.store.trees import cached_tree
+from afenv.workflow.base import base_opener
 from afenv.workflow.build_commands import bring_base_layers, work_on
 from afenv.workflow.project import Project
 from afenv.workflow.sandbox import Work, run_commands
@@ -191,8 +192,6 @@ def _work(
 
 def write_environment(project: Project, environment: LockedEnvironment) -> list[Layer]:
     """The layers of an environment without code; those that the store lacks are written."""
-    from afenv.workflow.build import base_opener
-
     layers = write_layers(
         environment,
         (),
