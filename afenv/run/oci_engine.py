@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from typing import Any
 from afenv.digest import hex_of
 from afenv.errors import AfenvError
 from afenv.oci.model import Image
-from afenv.run.command_errors import no_command, not_executable
+from afenv.run.command_errors import SHELL_CHECK, no_command, not_executable
 from afenv.run.engines import Engine
 from afenv.run.request import HOME, USER, Mount, Prepared, RunRequest, check_utf8, csv_line, entrypoint
 from afenv.run.supervise import supervise
@@ -149,14 +151,39 @@ def run(engine: Engine, image: str, config: Mapping[str, Any], request: RunReque
         # Podman without root passes a signal on, and then ends with a status that is not the command's
         send=partial(_signal, engine, identity) if engine.name == "podman" and engine.rootless else None,
     )
-    if status in (125, 126, 127) and not _was_started(engine, identity):
+    if status not in (125, 126, 127):
+        return status
+    if not _was_started(engine, identity):
         name = request.command[0] if request.command else "the image's own"
         if status == 127:
             raise no_command(name)
         if status == 126:
             raise not_executable(name)
         raise AfenvError("E502", f"{engine.name} could not start a container; its message is above this one")
+    if status != 125 and request.command and _init(engine):
+        _explain(engine, image, config, request, scratch)
     return status
+
+
+def _explain(
+    engine: Engine, image: str, config: Mapping[str, Any], request: RunRequest, scratch: str
+) -> None:
+    """Raise if it was process 1 that did not find the command: ask the image's shell for the command.
+
+    The engine started that process, so it has nothing to say itself.
+    """
+    name = request.command[0]
+    asking = replace(request, command=("/bin/sh", "-c", SHELL_CHECK, "sh", name), interactive=False)
+    check = subprocess.run(
+        launch(engine, image, config, asking, scratch),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    if check.returncode == 127:
+        raise no_command(name)
+    if check.returncode == 126:
+        raise not_executable(name)
 
 
 def _container(identity: Path) -> str | None:

@@ -171,6 +171,23 @@ def test_these_are_the_engines_unless_the_container_ran(fake, image, store, tmp_
     assert run_image(plan) == status
 
 
+@pytest.mark.parametrize(("status", "code"), [(126, "E504"), (127, "E503")])
+def test_a_command_that_process_1_does_not_find(fake, image, store, tmp_path, monkeypatch, status, code):
+    """The container ran, and the image's shell is asked for the command; its answer decides."""
+    fake("docker", DOCKER % f"exit {status}")
+    monkeypatch.setattr(oci_engine, "_init", lambda _: ["--init"])
+    (tmp_path / "events").write_text("0123456789abcdef\n")
+    plan = plan_run(image, store, ["nope"], workdir=tmp_path)
+    assert run_image(plan) == status, "the shell finds the command"
+    answers = DOCKER.replace(
+        "run*) shift;", f'run*) case "$2" in --cidfile) ;; *) exit {status} ;; esac; shift;'
+    )
+    fake("docker", answers % f"exit {status}")
+    with pytest.raises(AfenvError) as caught:
+        run_image(plan)
+    assert (caught.value.code, caught.value.exit_status) == (code, status)
+
+
 def test_the_container_is_named_by_a_file_of_its_own(fake, image, store, tmp_path):
     log = fake("docker", DOCKER % "exit 0")
     run_image(plan_run(image, store, [], workdir=tmp_path))

@@ -494,13 +494,14 @@ def test_large_output(place: Place) -> None:
 def test_a_command_that_is_not_there(place: Place) -> None:
     status, out, err = place.run("no-such-command")
     assert (status, out) == (127, b"")
-    assert b"no-such-command" in err
+    assert b"error E503: there is no command 'no-such-command'" in err
+    assert place.run("sh", "-c", "exit 127") == (127, b"", b""), "the command's own status"
 
 
 def test_a_file_that_is_not_executable(place: Place) -> None:
     status, out, err = place.run("/etc/readable")
     assert (status, out) == (126, b"")
-    assert b"/etc/readable" in err
+    assert b"error E504: '/etc/readable'" in err
 
 
 def test_arguments_that_are_not_utf8_arrive_or_are_refused(place: Place) -> None:
