@@ -28,7 +28,15 @@ def run(options: Namespace) -> int:
         return 0
     say(f"running it with {runtime.name}: {' '.join(COMMAND)}", quiet=options.quiet)
     status = run_image(
-        plan_run(built.image, project.store, COMMAND, workdir=folder, runtime=runtime.name, interactive=False)
+        plan_run(
+            built.image,
+            project.store,
+            COMMAND,
+            workdir=folder,
+            runtime=runtime.name,
+            interactive=False,
+            quiet=options.quiet,
+        )
     )
     if status == 0:
         say(f"the results are in {folder / 'results'}", quiet=options.quiet)

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from afenv.documents.cuda import Version, cuda_tables, dotted, driver_text, version
 from afenv.documents.facility import FacilityProfile, Gpu
 from afenv.facility.needs import GpuCode, GpuNeed, Needs
-from afenv.facility.verdict import Outcome, Reason, worst
+from afenv.facility.reason import Outcome, Reason, worst
 from afenv.record import replace
 
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from afenv.documents.cuda import dotted, version
 from afenv.documents.facility import LEVELS, FacilityProfile
 from afenv.facility.needs import Needs
-from afenv.facility.verdict import Reason
+from afenv.facility.reason import Reason
 
 VSYSCALL_FREE = (2, 15)  # the first C library whose programs do not call the vsyscall page
 

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from afenv.documents.cuda import version
 from afenv.documents.facility import FacilityProfile, Repository
 from afenv.facility.needs import CvmfsNeed, Needs
-from afenv.facility.verdict import Outcome, Reason
+from afenv.facility.reason import Outcome, Reason
 
 _TRACE = "Embed what is used of it in the image (delivery: embed or trace), or ask for the mount."
 

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from afenv.documents.cuda import dotted, version
 from afenv.documents.facility import FacilityProfile, FacilityRuntime
 from afenv.facility.needs import Needs
-from afenv.facility.verdict import Outcome, Reason, worst
+from afenv.facility.reason import Outcome, Reason, worst
 from afenv.progress import human_size
 
 MOST_LAYERS = {"docker": 125, "podman": 128, "containerd": 127}

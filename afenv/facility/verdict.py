@@ -6,30 +6,16 @@ Every reason names the rule that it comes from. What a rule needs and the profil
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Literal
 
 from afenv.documents.facility import FacilityProfile
 from afenv.facility.needs import Needs
+from afenv.facility.reason import RANK, Reason
+from afenv.facility.rules_gpu import gpu_reasons
+from afenv.facility.rules_machine import machine_reasons
+from afenv.facility.rules_place import place_reasons
+from afenv.facility.rules_runtime import runtime_reasons
 from afenv.record import record
-
-Outcome = Literal["runs", "unknown", "degraded", "cannot"]
-RANK: dict[Outcome, int] = {"runs": 0, "unknown": 1, "degraded": 2, "cannot": 3}
-
-
-@record
-class Reason:
-    """What a rule found, and what can be done about it."""
-
-    rule: str
-    outcome: Outcome
-    message: str
-    remedy: str = ""
-
-    def as_json(self) -> dict[str, str]:
-        """The reason as ``--json`` shows it."""
-        found = {"rule": self.rule, "outcome": self.outcome, "message": self.message}
-        return found | ({"remedy": self.remedy} if self.remedy else {})
 
 
 @record
@@ -64,18 +50,8 @@ class Verdict:
         }
 
 
-def worst(reasons: Iterable[Reason]) -> int:
-    """The rank of the worst of some reasons."""
-    return max((RANK[reason.outcome] for reason in reasons), default=0)
-
-
 def verdict(needs: Needs, facility: FacilityProfile) -> Verdict:
     """Whether what is needed is there; the reasons are sorted, the worst first."""
-    from afenv.facility.rules_gpu import gpu_reasons
-    from afenv.facility.rules_machine import machine_reasons
-    from afenv.facility.rules_place import place_reasons
-    from afenv.facility.rules_runtime import runtime_reasons
-
     runtime, found = runtime_reasons(needs, facility)
     reasons = [
         *machine_reasons(needs, facility),
