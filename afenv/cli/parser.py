@@ -14,7 +14,7 @@ DESCRIPTION = """\
 Lock a physics analysis once; run the identical environment at any facility.
 
 afenv reads a manifest (afenv.yaml), resolves it into a lock (afenv.lock) in which every byte is named
-by a digest, and builds OCI images from the lock: reproducibly, without a daemon and without root."""
+by a digest, and builds images from the lock: reproducibly, without a daemon and without root."""
 
 EPILOG = """\
 A first time:   afenv init; afenv lock; afenv build; afenv run -- python3 my_analysis.py
@@ -92,6 +92,7 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
     )
     sub.add_argument(
         "--target",
+        metavar="TARGET",
         default="oci",
         help="oci (a folder), oci-archive (one file), docker (into the engine), sif, squashfs, sandbox",
     )
@@ -149,7 +150,9 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
     _running(sub)
 
     sub = command("inspect", "show an image")
-    sub.add_argument("image", type=Path, help="an OCI layout (folder or tar archive)")
+    sub.add_argument(
+        "image", type=Path, help="an OCI layout, an image archive, a SIF, a squashfs file, or a folder"
+    )
     _json(sub)
 
     sub = command("diff", "show what differs between two images or locks", "Exit 0 if nothing does, else 1.")
@@ -276,7 +279,11 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
         "file", nargs="?", type=Path, metavar="FILE", help="the profile, or the labels (- reads them)"
     )
     sub.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to write the profile")
-    sub.add_argument("--name", help="what the facility is called (default: the machine's or the file's name)")
+    sub.add_argument(
+        "--name",
+        metavar="NAME",
+        help="what the facility is called (default: the machine's or the file's name)",
+    )
     sub.add_argument(
         "--registry",
         metavar="HOST",
