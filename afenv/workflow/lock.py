@@ -383,7 +383,12 @@ def _resolve(
         found = conda.packages if conda else ()
         part = complete_minimal(project, environment, part, found, as_of, old, update=update)
     if python is None and (pypi is not None or (conda is not None and conda.wheels)):
-        raise AfenvError("E106", "PyPI packages are asked for, and the environment has no Python")
+        text, remedy = "PyPI packages are asked for, and the environment has no Python", None
+        if part.base is not None:
+            if part.has_musl:  # a Python that was added would not do
+                part.need_glibc("wheels")
+            remedy = "Choose a base that has python3, or take Python from conda."
+        raise AfenvError("E106", text, remedy=remedy)
     resolved = LockedEnvironment(
         request=request,
         platform=environment.platform,

@@ -271,7 +271,9 @@ def test_wheels_on_musl(world: Any, images: ContentStore) -> None:
 def test_wheels_without_a_python(world: Any, images: ContentStore) -> None:
     base = make_foreign_image(images, [[folder("etc")]])
     manifest(world, serve(world, images, base), WHEELS)
-    assert "E106" in world.afenv("lock")[2]
+    err = world.afenv("lock")[2]
+    assert "E106" in err
+    assert "Choose a base that has python3" in err
 
 
 def test_wheels_for_a_python_that_is_too_old(world: Any, images: ContentStore) -> None:
