@@ -32,7 +32,12 @@ class Repo2dockerRecipes:
         except importlib.metadata.PackageNotFoundError:
             raise AfenvError("E415", "the Python package jupyter-repo2docker is not installed") from None
         if run_command(["docker", "buildx", "version"], {}, lambda line: None) != 0:
-            raise AfenvError("E415", "repo2docker needs the command docker with its plugin buildx")
+            raise AfenvError(
+                "E415",
+                "repo2docker needs the command docker with its plugin buildx",
+                remedy="Install the plugin (the package docker-buildx of Debian and Ubuntu, "
+                "docker-buildx-plugin of Docker), or describe the environment with `base`.",
+            )
         client = engine()
         name = f"afenv-repo2docker-{uuid.uuid4().hex[:12]}"
         task = {"folder": str(folder), "image": name, "user": USER, "uid": UID} | {
