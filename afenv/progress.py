@@ -95,7 +95,7 @@ class Progress:
             return
         if self._bar:
             self._stream.write("\r\x1b[K")
-        if kind is None:
+        if kind is None and (self.done or self.total):  # not where there was nothing to do
             seconds = time.monotonic() - self._started
             unit = "" if self.unit == "B" else f" {self.unit}"
             self._stream.write(f"{self.title}: {self._amount(self.done)}{unit} in {seconds:.1f} s\n")

@@ -74,3 +74,11 @@ def test_many_threads(monkeypatch):
     for thread in threads:
         thread.join()
     assert bar.done == 8000
+
+
+@pytest.mark.parametrize("total", [0, 3])
+def test_nothing_to_do_is_not_told(total):
+    stream = io.StringIO()
+    with Progress("Writing", total, stream=stream):
+        pass
+    assert stream.getvalue() == ("Writing: 0 B in 0.0 s\n" if total else "")
