@@ -33,6 +33,18 @@ def decompressed(file: BinaryIO) -> BinaryIO:
     return file
 
 
+def stream_errors() -> tuple[type[Exception], ...]:
+    """What reading a tar from a damaged stream of :func:`decompressed` raises."""
+    import tarfile
+    import zlib
+
+    import zstandard
+    from isal import igzip_lib
+
+    damaged: type[Exception] = igzip_lib.IsalError  # type: ignore[assignment]
+    return (tarfile.TarError, EOFError, OSError, zlib.error, damaged, zstandard.ZstdError)
+
+
 class FolderBlobs:
     """The blobs of a layout folder."""
 

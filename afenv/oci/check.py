@@ -24,13 +24,17 @@ def check_image(path: Path, *, reference: str | None = None) -> Image:
     E510 for what cannot be read.
     """
     with open_image(path, reference=reference) as opened:
-        problems = _config_problems(opened, path)
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-            for found in pool.map(partial(_layer_problems, opened), range(len(opened.image.layers))):
-                problems += found
+        problems = [*_config_problems(opened, path), *layer_problems(opened)]
         if problems:
             raise AfenvError.many(problems)
         return opened.image
+
+
+def layer_problems(opened: OpenedImage) -> list[Problem]:
+    """What is wrong with the layers' blobs: E301 for a digest, E302 for a size, E510 if unreadable."""
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        found = pool.map(partial(_layer_problems, opened), range(len(opened.image.layers)))
+        return [problem for problems in found for problem in problems]
 
 
 def _config_problems(opened: OpenedImage, path: Path) -> list[Problem]:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import tarfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO, Literal
 
 from afenv.errors import AfenvError
+from afenv.oci.blobs import stream_errors
 from afenv.oci.read import OpenedImage
 
 Kind = Literal["f", "d", "l", "c", "b", "p"]  # file, folder, symbolic link, devices, named pipe
@@ -133,7 +133,7 @@ def read_layer(stream: BinaryIO, *, contents: bool = True, keep: Keep = lambda _
             for member in tar:
                 _take(found, tar, member, contents, keep)
                 tar.members = []  # type: ignore[attr-defined]  # else they pile up
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+    except stream_errors() as error:
         raise AfenvError("E510", f"a layer cannot be read: {error}") from None
     return found
 

@@ -17,6 +17,7 @@ from afenv.attest.verify import verify_image
 from afenv.errors import AfenvError
 from afenv.oci import media
 from afenv.oci.attached import Attachment, read_attachments
+from afenv.oci.check import layer_problems
 from afenv.oci.files import Entry, LayerFiles, lay, merged, read_layer
 from afenv.oci.model import Image
 from afenv.oci.read import OpenedImage, open_image
@@ -126,7 +127,11 @@ def verify(
                 if opened.index
                 else []
             )
-            return _report(target, opened, attachments, trusted, rules, policy, keyless, content)
+            wrong = layer_problems(opened) if content else []
+            whole = content and not wrong
+            report = _report(target, opened, attachments, trusted, rules, policy, keyless, whole)
+            bad = (Check("content", "bad", f"{one.place}: {one.message}") for one in wrong)
+            return replace(report, checks=(*report.checks, *bad))
     from afenv.oci.referrers import fetch_attachments
     from afenv.oci.registries import find_registry
     from afenv.workflow.remote import remote_image

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from afenv.attest.facts import Held
 from afenv.attest.sign import key_signer, sign_image
 from afenv.attest.verify import verify_image
 from afenv.cli import main
-from afenv.digest import sha256_bytes
+from afenv.digest import hex_of, sha256_bytes
 from afenv.documents.lock import LockedBase, LockedBaseLayer
 from afenv.documents.lockfile import dump_lock
 from afenv.oci import media
@@ -95,6 +96,24 @@ def test_a_signed_image_on_the_command_line(sample, store, layout, keys, capsys,
     assert "MISSING  signature" in capsys.readouterr().out
     assert main(["-C", str(tmp_path), "verify", "layout"]) == 0
     assert "give --key" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("damage", ["another content", "a broken stream"])
+def test_a_layer_that_was_exchanged(sample, store, layout, keys, damage):
+    """The signed manifest names another digest than that of what lies in the layout."""
+    key = keys["ecdsa-p256"]
+    (layout.parent / "ci.pub").write_bytes(key.public.pem)
+    add_to_layout(layout, sample.image, sign_image(sample.image, sample.attachments, key_signer(key)))
+    blob = layout / "blobs" / "sha256" / hex_of(sample.image.layers[0].digest)
+    data = gzip.decompress(blob.read_bytes())
+    blob.unlink()  # it may be a link into the store
+    if damage == "another content":
+        blob.write_bytes(gzip.compress(data + bytes(512)))
+    else:
+        blob.write_bytes(gzip.compress(data)[:20] + b"evil" * 40)
+    report = verify("layout", layout.parent, store, keys=[layout.parent / "ci.pub"])
+    assert report.exit_status == 5 and verdicts(report.checks)["content"] == "bad"
+    assert any("expected sha256:" in check.text for check in report.checks)
 
 
 def test_signatures_of_another_image_do_not_count(sample, make_sample, keys):
