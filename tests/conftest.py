@@ -11,6 +11,7 @@ import json
 import lzma
 import os
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -37,6 +38,12 @@ from afenv.store.content import ContentStore
 hypothesis.settings.register_profile("quick", deadline=None, max_examples=50)
 hypothesis.settings.register_profile("thorough", deadline=None, max_examples=2000, print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+def pytest_configure() -> None:
+    """Take interruptions, also where a shell started the tests in the background and so had them ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
