@@ -17,13 +17,13 @@ from afenv.layers import (
     base_facts,
     dpkg_status,
     system_accounts,
-    system_certificates,
     system_libraries,
 )
 from afenv.layers.base_dpkg import Records, left_over, read_group, records
 from afenv.layers.base_tree import BaseTree, OpenBase
 from afenv.layers.deb_facts import DebFacts, load_facts
 from afenv.layers.plan import needs_account
+from afenv.layers.system_tree import SystemTree
 from afenv.layers.writer import LayerWriter
 from afenv.store.content import ContentStore
 
@@ -34,24 +34,6 @@ _COPIED = {
     "etc/inputrc": "usr/share/readline/inputrc",
     "etc/nsswitch.conf": "usr/share/libc-bin/nsswitch.conf",
 }
-
-
-class _Tree:
-    """The files of the layer, gathered; written in the order of their paths."""
-
-    def __init__(self) -> None:
-        self.folders: dict[str, int] = {}
-        self.files: dict[str, tuple[int, bytes]] = {}
-        self.links: dict[str, str] = {}
-
-    def write(self, writer: LayerWriter) -> None:
-        for path in sorted({**self.folders, **self.files, **self.links}):
-            if path in self.folders:
-                writer.directory(path, self.folders[path])
-            elif path in self.files:
-                writer.file(path, *self.files[path])
-            elif not writer.is_base_folder(path):
-                writer.symlink(path, self.links[path])
 
 
 def write_base_system(
@@ -67,7 +49,7 @@ def write_base_system(
     ``paths`` are the archives of the environment's Debian packages by sha256. Raises E301, E303, E304 for
     an archive that is not as it should be, and what reading the base raises.
     """
-    tree = _Tree()
+    tree = SystemTree()
     warnings: list[str] = []
     if needs_account(environment):
         _add_account(base.tree, tree)
@@ -76,7 +58,7 @@ def write_base_system(
         facts = list(load_facts(debs, paths, store))
         whole = _Whole(base.tree, facts)
         _add_copied(whole, tree)
-        _add_certificates(whole, tree, warnings)
+        warnings += tree.trust(whole.kept)  # the package of them is among those that were added
         _add_alternatives(whole, tree, warnings)
         _add_records(base, facts, tree)
         _remove_left_over(base, facts, tree)
@@ -114,7 +96,7 @@ class _Whole:
         return inner in self.files or inner in self.links or inner in self.folders or self.tree.exists(inner)
 
 
-def _add_account(tree: BaseTree, found: _Tree) -> None:
+def _add_account(tree: BaseTree, found: SystemTree) -> None:
     """An account with the number of our user, beside those that the base has."""
     if tree.read("etc/passwd") is None:
         masters = b"", tree.read("etc/group") or b""
@@ -146,21 +128,13 @@ def _add_account(tree: BaseTree, found: _Tree) -> None:
             found.files[home + path[len("etc/skel") :]] = 0o644, kept.data
 
 
-def _add_copied(whole: _Whole, found: _Tree) -> None:
+def _add_copied(whole: _Whole, found: SystemTree) -> None:
     for target, source in _COPIED.items():
         if source in whole.kept and not whole.exists(target):
             found.files[target] = 0o644, whole.kept[source]
 
 
-def _add_certificates(whole: _Whole, found: _Tree, warnings: list[str]) -> None:
-    """The trusted certificates, if the package of them is among those that were added."""
-    files, links, problems = system_certificates.trusted(whole.kept)
-    found.files.update({path: (0o644, data) for path, data in files.items()})
-    found.links.update(links)
-    warnings.extend(problems)
-
-
-def _add_alternatives(whole: _Whole, found: _Tree, warnings: list[str]) -> None:
+def _add_alternatives(whole: _Whole, found: SystemTree, warnings: list[str]) -> None:
     groups: dict[str, alternatives.Group] = {}
     for facts in whole.facts:
         script = facts.scripts.get("postinst")
@@ -193,7 +167,7 @@ def _add_alternatives(whole: _Whole, found: _Tree, warnings: list[str]) -> None:
         found.files[f"{alternatives.ADMIN}/{group.name}"] = 0o644, group.admin_file()
 
 
-def _add_records(base: OpenBase, facts: Sequence[DebFacts], found: _Tree) -> None:
+def _add_records(base: OpenBase, facts: Sequence[DebFacts], found: SystemTree) -> None:
     new: Records = records(base.tree, facts)
     found.files.update(new)
     interests = [(one.stanza.info_name, one.triggers) for one in facts if one.triggers]
@@ -206,14 +180,14 @@ def _add_records(base: OpenBase, facts: Sequence[DebFacts], found: _Tree) -> Non
                 found.files[path] = 0o644, b"".join(lines)
 
 
-def _remove_left_over(base: OpenBase, facts: Sequence[DebFacts], found: _Tree) -> None:
+def _remove_left_over(base: OpenBase, facts: Sequence[DebFacts], found: SystemTree) -> None:
     for path in left_over(base, facts):
         parent, _, name = path.rpartition("/")
         if path not in found.files and path not in found.links:
             found.files[f"{parent}/{_WHITEOUT}{name}".lstrip("/")] = 0o644, b""
 
 
-def _add_libraries(whole: _Whole, found: _Tree, architecture: str) -> None:
+def _add_libraries(whole: _Whole, found: SystemTree, architecture: str) -> None:
     """The loader's cache anew, if the base has one and libraries were added."""
     tree = whole.tree
     flags = system_libraries.FLAGS.get(architecture)

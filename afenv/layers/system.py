@@ -14,11 +14,12 @@ from functools import cached_property
 from pathlib import Path
 
 from afenv.documents.lock import LockedEnvironment
-from afenv.layers import alternatives, dpkg_status, system_accounts, system_certificates, system_libraries
+from afenv.layers import alternatives, dpkg_status, system_accounts, system_libraries
 from afenv.layers.deb import USR_LINKS, link_path, merged_path
 from afenv.layers.deb_facts import DebFacts, load_facts
 from afenv.layers.system_minimal import minimal_files, minimal_links
 from afenv.layers.system_shell import ShellLimitError, invocations
+from afenv.layers.system_tree import SystemTree
 from afenv.layers.writer import LayerWriter
 from afenv.store.content import ContentStore
 
@@ -104,24 +105,6 @@ class _Packages:
         return inner in self.owner or inner in self.folders
 
 
-class _Tree:
-    """The files of the layer, gathered; written in the order of their paths."""
-
-    def __init__(self) -> None:
-        self.folders: dict[str, int] = {}
-        self.files: dict[str, tuple[int, bytes]] = {}
-        self.links: dict[str, str] = {}
-
-    def write(self, writer: LayerWriter) -> None:
-        for path in sorted({**self.folders, **self.files, **self.links}):
-            if path in self.folders:
-                writer.directory(path, self.folders[path])
-            elif path in self.files:
-                writer.file(path, *self.files[path])
-            else:
-                writer.symlink(path, self.links[path])
-
-
 def write_system(
     environment: LockedEnvironment,
     paths: Mapping[str, Path],
@@ -137,11 +120,11 @@ def write_system(
     """
     debs = sorted(environment.debs, key=lambda deb: (deb.name, deb.architecture))
     packages = _Packages(list(load_facts(debs, paths, store)))
-    tree = _Tree()
+    tree = SystemTree()
     warnings: list[str] = []
     _add_base(packages, tree)
     _add_accounts(packages, tree)
-    _add_certificates(packages, tree, warnings)
+    warnings += tree.trust(packages.kept)
     _add_alternatives(packages, tree, warnings)
     _add_libraries(packages, tree)
     _add_dpkg(packages, tree)
@@ -153,7 +136,7 @@ def write_system(
     return warnings
 
 
-def _add_base(packages: _Packages, tree: _Tree) -> None:
+def _add_base(packages: _Packages, tree: SystemTree) -> None:
     tree.folders.update(_FOLDERS)
     tree.links.update(_LINKS)
     for name in USR_LINKS:
@@ -174,7 +157,7 @@ def _add_base(packages: _Packages, tree: _Tree) -> None:
         tree.files["etc/timezone"] = (0o644, b"Etc/UTC\n")
 
 
-def _add_accounts(packages: _Packages, tree: _Tree) -> None:
+def _add_accounts(packages: _Packages, tree: SystemTree) -> None:
     kept = packages.kept
     shell = "/bin/bash" if "usr/bin/bash" in packages.owner else "/bin/sh"
     masters = (kept.get(f"usr/share/base-passwd/{name}.master", b"") for name in ("passwd", "group"))
@@ -195,14 +178,7 @@ def _add_accounts(packages: _Packages, tree: _Tree) -> None:
         tree.files["var/lib/shells.state"] = (0o644, state)
 
 
-def _add_certificates(packages: _Packages, tree: _Tree, warnings: list[str]) -> None:
-    files, links, problems = system_certificates.trusted(packages.kept)
-    tree.files.update({path: (0o644, data) for path, data in files.items()})
-    tree.links.update(links)
-    warnings.extend(problems)
-
-
-def _add_alternatives(packages: _Packages, tree: _Tree, warnings: list[str]) -> None:
+def _add_alternatives(packages: _Packages, tree: SystemTree, warnings: list[str]) -> None:
     groups: dict[str, alternatives.Group] = {}
     for facts in packages.facts:
         script = facts.scripts.get("postinst")
@@ -223,7 +199,7 @@ def _add_alternatives(packages: _Packages, tree: _Tree, warnings: list[str]) -> 
         tree.files[f"{alternatives.ADMIN}/{group.name}"] = (0o644, group.admin_file())
 
 
-def _add_libraries(packages: _Packages, tree: _Tree) -> None:
+def _add_libraries(packages: _Packages, tree: SystemTree) -> None:
     architectures = {facts.stanza.get("Architecture") for facts in packages.facts}
     flags = next((value for name, value in system_libraries.FLAGS.items() if name in architectures), None)
     if flags is None or "etc/ld.so.conf" not in packages.owner:
@@ -252,7 +228,7 @@ def _add_libraries(packages: _Packages, tree: _Tree) -> None:
         tree.files[system_libraries.PATH] = (0o644, system_libraries.cache_file(entries, flags))
 
 
-def _add_dpkg(packages: _Packages, tree: _Tree) -> None:
+def _add_dpkg(packages: _Packages, tree: SystemTree) -> None:
     status = "\n".join(dpkg_status.status_entry(facts.stanza, facts.conffiles) for facts in packages.facts)
     tree.files[f"{dpkg_status.ADMIN}/status"] = (0o644, status.encode("utf-8", "surrogateescape"))
     tree.files[f"{dpkg_status.ADMIN}/diversions"] = (0o644, b"")
