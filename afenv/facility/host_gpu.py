@@ -14,6 +14,7 @@ from typing import Any
 
 from afenv.documents.facility import Gpu
 from afenv.facility.elf import needed_glibc, read_elf
+from afenv.facility.loader_cache import loader_cache
 from afenv.record import replace
 
 QUERY = ("name", "compute_cap", "driver_version", "memory.total")
@@ -134,16 +135,7 @@ def driver_glibc(listing: str | None = None) -> str | None:
     ``listing`` is what ``ldconfig -p`` prints.
     """
     if listing is None:
-        try:
-            listing = subprocess.run(
-                ("/sbin/ldconfig", "-p"),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                check=False,
-            ).stdout
-        except OSError:
-            return None
+        listing = loader_cache()
     newest: tuple[int, ...] | None = None
     for path in re.findall(r"lib(?:cuda|nvidia-ml)\.so\.1 \(.*x86-64.*\) => (\S+)", listing):
         try:

@@ -7,11 +7,11 @@ that of Apptainer's ``nvliblist.conf`` in kind: libraries of the driver, its pro
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 from afenv.errors import AfenvError
+from afenv.facility.loader_cache import loader_cache
 
 LIBRARIES = "/run/nvidia/lib"  # in the container
 _NAMES = r"lib(?:cuda|nvidia-[\w-]+|nvcuvid|nvoptix|cudadebugger)\.so\S*"
@@ -50,16 +50,7 @@ def driver_files(root: Path = Path("/"), listing: str | None = None) -> dict[str
     ``listing`` is what ``ldconfig -p`` prints.
     """
     if listing is None:
-        try:
-            listing = subprocess.run(
-                ("/sbin/ldconfig", "-p"),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                check=False,
-            ).stdout
-        except OSError:
-            listing = ""
+        listing = loader_cache()
     devices = [f"/dev/{path.name}" for path in sorted((root / "dev").glob("nvidia*"))]
     devices += [f"/dev/{name}" for name in ("dxg", "dri") if (root / "dev" / name).exists()]
     programs = [f"/usr/bin/{name}" for name in _PROGRAMS if (root / "usr/bin" / name).exists()]
