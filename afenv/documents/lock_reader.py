@@ -197,6 +197,18 @@ _positive = _integer(1)
 _text_map = _by_name(_any_text)
 
 
+def _object_of(read: Callable[[_Record], T]) -> Callable[[Any], T]:
+    """The reader of a JSON object that has the keys which ``read`` takes, and no others."""
+
+    def convert(value: Any) -> T:
+        record = _Record(value)
+        found = read(record)
+        record.end()
+        return found
+
+    return convert
+
+
 def _file(record: _Record) -> LockedFile:
     return LockedFile(
         urls=record.take("urls", _urls),
@@ -205,9 +217,9 @@ def _file(record: _Record) -> LockedFile:
     )
 
 
-def _deb(value: Any) -> LockedDeb:
-    record = _Record(value)
-    deb = LockedDeb(
+@_object_of
+def _deb(record: _Record) -> LockedDeb:
+    return LockedDeb(
         name=record.take("name", _text),
         version=record.take("version", _text),
         architecture=record.take("architecture", _text),
@@ -216,13 +228,11 @@ def _deb(value: Any) -> LockedDeb:
         requested=record.take_or("requested", _boolean, False),
         control=record.take_or("control", _text_map, {}),
     )
-    record.end()
-    return deb
 
 
-def _conda(value: Any) -> LockedConda:
-    record = _Record(value)
-    package = LockedConda(
+@_object_of
+def _conda(record: _Record) -> LockedConda:
+    return LockedConda(
         name=record.take("name", _text),
         version=record.take("version", _text),
         build=record.take("build", _any_text),
@@ -237,13 +247,11 @@ def _conda(value: Any) -> LockedConda:
         requested=record.take_or("requested", _boolean, False),
         record=record.take_or("record", _object, {}),
     )
-    record.end()
-    return package
 
 
-def _wheel(value: Any) -> LockedWheel:
-    record = _Record(value)
-    wheel = LockedWheel(
+@_object_of
+def _wheel(record: _Record) -> LockedWheel:
+    return LockedWheel(
         name=record.take("name", _text),
         version=record.take("version", _text),
         file=_file(record),
@@ -251,17 +259,13 @@ def _wheel(value: Any) -> LockedWheel:
         dependencies=record.take_or("dependencies", _texts, ()),
         built_from=record.take_or("built-from", _source, None),
     )
-    record.end()
-    return wheel
 
 
-def _build_wheel(value: Any) -> LockedWheel:
-    record = _Record(value)
-    wheel = LockedWheel(
+@_object_of
+def _build_wheel(record: _Record) -> LockedWheel:
+    return LockedWheel(
         name=record.take("name", _text), version=record.take("version", _text), file=_file(record)
     )
-    record.end()
-    return wheel
 
 
 def _source(value: Any) -> LockedSource:
@@ -278,34 +282,30 @@ def _result(value: Any) -> LockedResult:
     return result
 
 
-def _index(value: Any) -> LockedIndex:
-    record = _Record(value)
-    index = LockedIndex(
+@_object_of
+def _index(record: _Record) -> LockedIndex:
+    return LockedIndex(
         url=record.take("url", _text),
         suite=record.take("suite", _text),
         date=record.take("date", _time),
         sha256=record.take("sha256", _sha256),
         signed_by=record.take("signed-by", _text),
     )
-    record.end()
-    return index
 
 
-def _base_layer(value: Any) -> LockedBaseLayer:
-    record = _Record(value)
-    layer = LockedBaseLayer(
+@_object_of
+def _base_layer(record: _Record) -> LockedBaseLayer:
+    return LockedBaseLayer(
         diff_id=record.take("diff-id", _digest),
         digest=record.take("digest", _digest),
         size=record.take("size", _size),
         media_type=record.take("media-type", _text),
     )
-    record.end()
-    return layer
 
 
-def _base(value: Any) -> LockedBase:
-    record = _Record(value)
-    base = LockedBase(
+@_object_of
+def _base(record: _Record) -> LockedBase:
+    return LockedBase(
         reference=record.take("reference", _text),
         digest=record.take("digest", _digest),
         size=record.take("size", _size),
@@ -321,58 +321,48 @@ def _base(value: Any) -> LockedBase:
         home=record.take_or("home", _path, None),
         merged_usr=record.take_or("merged-usr", _boolean, True),
     )
-    record.end()
-    return base
 
 
-def _builder(value: Any) -> LockedBuilder:
-    record = _Record(value)
-    builder = LockedBuilder(
+@_object_of
+def _builder(record: _Record) -> LockedBuilder:
+    return LockedBuilder(
         name=record.take("name", _text),
         version=record.take("version", _text),
         tree=record.take("tree", _git_hash),
     )
-    record.end()
-    return builder
 
 
-def _python(value: Any) -> LockedPython:
-    record = _Record(value)
-    python = LockedPython(
+@_object_of
+def _python(record: _Record) -> LockedPython:
+    return LockedPython(
         version=record.take("version", _text),
         executable=record.take("executable", _path),
         site_packages=record.take("site-packages", _path),
         scripts=record.take("scripts", _path),
     )
-    record.end()
-    return python
 
 
-def _submodule(value: Any) -> LockedSubmodule:
-    record = _Record(value)
-    submodule = LockedSubmodule(
+@_object_of
+def _submodule(record: _Record) -> LockedSubmodule:
+    return LockedSubmodule(
         path=record.take("path", _text),
         commit=record.take("commit", _git_hash),
         git=record.take_or("git", _text, None),
     )
-    record.end()
-    return submodule
 
 
-def _lfs(value: Any) -> LockedLfs:
-    record = _Record(value)
-    file = LockedLfs(
+@_object_of
+def _lfs(record: _Record) -> LockedLfs:
+    return LockedLfs(
         path=record.take("path", _text),
         sha256=record.take("sha256", _sha256),
         size=record.take("size", _size),
     )
-    record.end()
-    return file
 
 
-def _code(value: Any) -> LockedCode:
-    record = _Record(value)
-    code = LockedCode(
+@_object_of
+def _code(record: _Record) -> LockedCode:
+    return LockedCode(
         into=record.take("into", _path),
         tree=record.take("tree", _git_hash),
         swhid=record.take("swhid", _swhid),
@@ -387,13 +377,11 @@ def _code(value: Any) -> LockedCode:
         exported=record.take_or("exported", _boolean, False),
         dirty=record.take_or("dirty", _boolean, False),
     )
-    record.end()
-    return code
 
 
-def _gpu(value: Any) -> LockedGpu:
-    record = _Record(value)
-    gpu = LockedGpu(
+@_object_of
+def _gpu(record: _Record) -> LockedGpu:
+    return LockedGpu(
         cuda=record.take("cuda", _text),
         architectures=record.take_or("architectures", _list(_glibc), ()),
         optional=record.take_or("optional", _boolean, False),
@@ -404,8 +392,6 @@ def _gpu(value: Any) -> LockedGpu:
         full_driver=record.take_or("full-driver", _numbers, None),
         last_driver=record.take_or("last-driver", _numbers, None),
     )
-    record.end()
-    return gpu
 
 
 def _environment(value: Any) -> LockedEnvironment:
