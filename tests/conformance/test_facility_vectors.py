@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import jsonschema
 import pytest
@@ -15,8 +14,10 @@ from afenv.documents.facility import FacilityProfile
 from afenv.documents.facility_file import dump_facility, facility_tree, parse_facility, read_facility
 from afenv.documents.schema import schema_errors
 from afenv.documents.yaml_tree import read_yaml
-from afenv.errors import AfenvError, Problem
+from afenv.errors import AfenvError
 from afenv.specs import specs_folder
+
+from .conftest import folder_name, summary
 
 FOLDER = specs_folder() / "facility" / "v1"
 SCHEMA = json.loads((FOLDER / "schema.json").read_bytes())
@@ -25,17 +26,7 @@ VALID = sorted((FOLDER / "vectors" / "valid").iterdir()) + EXAMPLES
 INVALID = sorted((FOLDER / "vectors" / "invalid").iterdir())
 
 
-def _name(folder: Path) -> str:
-    return folder.name
-
-
-def _summary(problem: Problem, path: Path) -> dict[str, Any]:
-    place = (problem.place or "").removeprefix(str(path)).split(":")
-    line = int(place[1]) if len(place) == 3 else None
-    return {"code": problem.code, "path": problem.path, "line": line}
-
-
-@pytest.mark.parametrize("folder", VALID, ids=_name)
+@pytest.mark.parametrize("folder", VALID, ids=folder_name)
 def test_valid(folder: Path) -> None:
     path = folder / "facility.yaml"
     tree = read_yaml(path.read_bytes(), str(path)).root.plain()
@@ -45,13 +36,13 @@ def test_valid(folder: Path) -> None:
     assert schema_errors(facility_tree(profile), SCHEMA) == []
 
 
-@pytest.mark.parametrize("folder", INVALID, ids=_name)
+@pytest.mark.parametrize("folder", INVALID, ids=folder_name)
 def test_invalid(folder: Path) -> None:
     path = folder / "facility.yaml"
     expected = json.loads((folder / "expected.json").read_bytes())
     with pytest.raises(AfenvError) as caught:
         read_facility(path)
-    assert [_summary(problem, path) for problem in caught.value.problems] == expected["problems"]
+    assert [summary(problem, path) for problem in caught.value.problems] == expected["problems"]
     assert folder.name[:4] in {problem.code for problem in caught.value.problems}
     assert caught.value.exit_status == 2
     for problem in caught.value.problems:

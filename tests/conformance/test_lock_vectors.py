@@ -12,17 +12,15 @@ from afenv.documents.schema import schema_errors
 from afenv.errors import AfenvError
 from afenv.specs import specs_folder
 
+from .conftest import folder_name
+
 FOLDER = specs_folder() / "lock" / "v1"
 SCHEMA = json.loads((FOLDER / "schema.json").read_bytes())
 VALID = sorted((FOLDER / "vectors" / "valid").iterdir()) + sorted((FOLDER / "examples").iterdir())
 INVALID = sorted((FOLDER / "vectors" / "invalid").iterdir())
 
 
-def _name(folder: Path) -> str:
-    return folder.name
-
-
-@pytest.mark.parametrize("folder", VALID, ids=_name)
+@pytest.mark.parametrize("folder", VALID, ids=folder_name)
 def test_valid(folder: Path) -> None:
     path = folder / "afenv.lock"
     data = path.read_bytes()
@@ -30,7 +28,7 @@ def test_valid(folder: Path) -> None:
     assert dump_lock(read_lock(path)) == data
 
 
-@pytest.mark.parametrize("folder", INVALID, ids=_name)
+@pytest.mark.parametrize("folder", INVALID, ids=folder_name)
 def test_invalid(folder: Path) -> None:
     path = folder / "afenv.lock"
     expected = json.loads((folder / "expected.json").read_bytes())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,8 +11,10 @@ from afenv.documents.load import check_document, load_manifest
 from afenv.documents.schema import schema_errors
 from afenv.documents.supported import check_supported
 from afenv.documents.yaml_tree import read_yaml
-from afenv.errors import AfenvError, Problem, catalogue
+from afenv.errors import AfenvError, catalogue
 from afenv.specs import specs_folder
+
+from .conftest import folder_name, summary
 
 FOLDER = specs_folder() / "manifest" / "v1"
 SCHEMA = json.loads((FOLDER / "schema.json").read_bytes())
@@ -21,22 +22,12 @@ VALID = sorted((FOLDER / "vectors" / "valid").iterdir()) + sorted((FOLDER / "exa
 INVALID = sorted((FOLDER / "vectors" / "invalid").iterdir())
 
 
-def _name(folder: Path) -> str:
-    return folder.name
-
-
 def _load_for_use(path: Path) -> None:
     manifest = load_manifest(path)
     check_supported(manifest, list(manifest.environments), path)
 
 
-def _summary(problem: Problem, path: Path) -> dict[str, Any]:
-    place = (problem.place or "").removeprefix(str(path)).split(":")
-    line = int(place[1]) if len(place) == 3 else None
-    return {"code": problem.code, "path": problem.path, "line": line}
-
-
-@pytest.mark.parametrize("folder", VALID, ids=_name)
+@pytest.mark.parametrize("folder", VALID, ids=folder_name)
 def test_valid(folder: Path) -> None:
     path = folder / "afenv.yaml"
     document = read_yaml(path.read_bytes(), str(path))
@@ -45,13 +36,13 @@ def test_valid(folder: Path) -> None:
     assert load_manifest(path).environments
 
 
-@pytest.mark.parametrize("folder", INVALID, ids=_name)
+@pytest.mark.parametrize("folder", INVALID, ids=folder_name)
 def test_invalid(folder: Path) -> None:
     path = folder / "afenv.yaml"
     expected = json.loads((folder / "expected.json").read_bytes())
     with pytest.raises(AfenvError) as caught:
         _load_for_use(path)
-    assert [_summary(problem, path) for problem in caught.value.problems] == expected["problems"]
+    assert [summary(problem, path) for problem in caught.value.problems] == expected["problems"]
     assert folder.name[:4] in {problem.code for problem in caught.value.problems}
     assert catalogue()[caught.value.code].exit_status == 2
     found_by = expected.get("schema")
@@ -60,7 +51,7 @@ def test_invalid(folder: Path) -> None:
         assert bool(schema_errors(tree, SCHEMA)) == (found_by is None)
 
 
-@pytest.mark.parametrize("folder", INVALID, ids=_name)
+@pytest.mark.parametrize("folder", INVALID, ids=folder_name)
 def test_messages_are_for_people(folder: Path) -> None:
     with pytest.raises(AfenvError) as caught:
         _load_for_use(folder / "afenv.yaml")

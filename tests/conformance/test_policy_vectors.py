@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from afenv.attest.policy import parse_policy, read_policy
 from afenv.documents.schema import schema_errors
 from afenv.documents.yaml_tree import read_yaml
-from afenv.errors import AfenvError, Problem
+from afenv.errors import AfenvError
 from afenv.specs import specs_folder
+
+from .conftest import folder_name, summary
 
 FOLDER = specs_folder() / "policy" / "v1"
 SCHEMA = json.loads((FOLDER / "schema.json").read_bytes())
@@ -21,30 +22,20 @@ VALID = sorted((FOLDER / "vectors" / "valid").iterdir()) + sorted((FOLDER / "exa
 INVALID = sorted((FOLDER / "vectors" / "invalid").iterdir())
 
 
-def _name(folder: Path) -> str:
-    return folder.name
-
-
-def _summary(problem: Problem, path: Path) -> dict[str, Any]:
-    place = (problem.place or "").removeprefix(str(path)).split(":")
-    line = int(place[1]) if len(place) == 3 else None
-    return {"code": problem.code, "path": problem.path, "line": line}
-
-
-@pytest.mark.parametrize("folder", VALID, ids=_name)
+@pytest.mark.parametrize("folder", VALID, ids=folder_name)
 def test_valid(folder: Path) -> None:
     path = folder / "policy.yaml"
     assert schema_errors(read_yaml(path.read_bytes(), str(path)).root.plain(), SCHEMA) == []
     read_policy(path)
 
 
-@pytest.mark.parametrize("folder", INVALID, ids=_name)
+@pytest.mark.parametrize("folder", INVALID, ids=folder_name)
 def test_invalid(folder: Path) -> None:
     path = folder / "policy.yaml"
     expected = json.loads((folder / "expected.json").read_bytes())
     with pytest.raises(AfenvError) as caught:
         read_policy(path)
-    assert [_summary(problem, path) for problem in caught.value.problems] == expected["problems"]
+    assert [summary(problem, path) for problem in caught.value.problems] == expected["problems"]
     assert folder.name[:4] in {problem.code for problem in caught.value.problems}
     assert caught.value.exit_status == 2
     found_by = expected.get("schema")
