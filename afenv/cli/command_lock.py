@@ -52,10 +52,14 @@ def _show(options: Namespace, project: Project, lock: Lock, verdict: str) -> Non
                 "lock": str(project.lock_path),
                 "digest": sha256_file(project.lock_path),
                 "environments": environments,
+                "data": {data.name: {"files": len(data.files), "pinned": data.pinned} for data in lock.data},
             }
         )
         return
     say(f"{project.lock_path} {verdict}", quiet=options.quiet)
+    loose = [data.name for data in lock.data if not data.pinned]
+    if loose:
+        say(f"  not pinned: {', '.join(loose)} (`afenv data pin` does that)", quiet=options.quiet)
     for name, counts in environments.items():
         conda = f"{counts['conda']} conda packages, " if counts["conda"] else ""
         base = f"on {counts['base']}, " if counts["base"] else ""

@@ -91,6 +91,14 @@ class Place:
 
 
 @record
+class DataProxy:
+    """What a cache for data serves: URIs that begin with ``prefix``, as ``replacement`` and the rest."""
+
+    prefix: str
+    replacement: str
+
+
+@record
 class Hub:
     """The JupyterHub that starts images; ``only`` if there is no other way in."""
 
@@ -117,9 +125,15 @@ class FacilityProfile:
     hosts: tuple[str, ...] | None = None
     registries: tuple[Registry, ...] | None = None
     data: tuple[str, ...] | None = None
+    data_proxies: tuple[DataProxy, ...] | None = None
     storage: tuple[Place, ...] | None = None
     jupyterhub: Hub | None = None
 
     def runtime(self, name: str) -> FacilityRuntime | None:
         """The runtime of that name, if it is known to be there."""
         return next((one for one in self.runtimes or () if one.name == name), None)
+
+    def through_proxies(self, uri: str) -> tuple[str, ...]:
+        """The URIs by which the facility's caches serve a URI, in the order of the profile."""
+        rules = self.data_proxies or ()
+        return tuple(one.replacement + uri[len(one.prefix) :] for one in rules if uri.startswith(one.prefix))

@@ -16,6 +16,7 @@ from afenv.documents.facility import (
     FORMAT_VERSION,
     Cpu,
     Cvmfs,
+    DataProxy,
     FacilityProfile,
     FacilityRuntime,
     Gpu,
@@ -153,6 +154,7 @@ def facility_from_tree(tree: Mapping[str, Any]) -> FacilityProfile:
         "gpus": Gpu,
         "registries": Registry,
         "storage": Place,
+        "data_proxies": DataProxy,
     }
     for name, kind in lists.items():
         if name in values:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from afenv.documents.data import DataReference
 from afenv.documents.manifest import (
     DEFAULT_CODE_FOLDER,
     AnalysisManifest,
@@ -114,6 +115,18 @@ def _environment(tree: Mapping[str, Any]) -> Environment:
     )
 
 
+def _data(tree: Mapping[str, Any]) -> DataReference:
+    return DataReference(
+        name=tree["name"],
+        uri=tree["uri"],
+        size=tree.get("size"),
+        checksums=dict(text.split(":", 1) for text in tree.get("checksums", ())),
+        replicas=tuple(tree.get("replicas", ())),
+        select=tuple(tree.get("select", ())),
+        metalink=tree.get("metalink"),
+    )
+
+
 def manifest_from_tree(tree: Mapping[str, Any]) -> AnalysisManifest:
     """The manifest that a valid tree stands for."""
     return AnalysisManifest(
@@ -122,6 +135,6 @@ def manifest_from_tree(tree: Mapping[str, Any]) -> AnalysisManifest:
         metadata=_metadata(tree.get("metadata", {})),
         code=tuple(_code(source) for source in tree.get("code", ())),
         environments={name: _environment(entry) for name, entry in tree["environments"].items()},
-        data=tuple(tree.get("data", ())),
+        data=tuple(_data(entry) for entry in tree.get("data", ())),
         steps=tuple(tree.get("steps", ())),
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from afenv.documents.data import LockedData
 from afenv.record import field, record
 
 FORMAT_VERSION = 1
@@ -294,4 +295,5 @@ class Lock:
     assembly_version: int = ASSEMBLY_VERSION
     code: tuple[LockedCode, ...] = ()
     environments: Mapping[str, LockedEnvironment]
+    data: tuple[LockedData, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)  # keys of a newer minor version

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from afenv.documents.data import CHECKSUM_DIGITS, INSIDE, LockedData, LockedDataFile
 from afenv.documents.lock import (
     FORMAT_VERSION,
     Lock,
@@ -134,6 +135,7 @@ _platform = _form(_PLATFORM, "a platform such as linux/amd64")
 _glibc = _form(re.compile(r"[0-9]+\.[0-9]+\Z"), "a version such as 2.28")
 _numbers = _form(re.compile(r"[0-9]+(?:\.[0-9]+)*\Z"), "a version such as 12.4")
 _path = _form(re.compile(r"/[^\x00]*\Z"), "an absolute path")
+_inside = _form(INSIDE, "a path that stays inside its folder")
 
 
 def _integer(least: int) -> Callable[[Any], int]:
@@ -394,6 +396,58 @@ def _gpu(record: _Record) -> LockedGpu:
     )
 
 
+@_object_of
+def _data_file(record: _Record) -> LockedDataFile:
+    return LockedDataFile(
+        path=record.take("path", _inside),
+        size=record.take_or("size", _size, None),
+        checksums=record.take_or("checksums", _checksums, {}),
+        uris=record.take("uris", _urls),
+    )
+
+
+def _checksums(value: Any) -> dict[str, str]:
+    found = {}
+    for algorithm, text in _object(value).items():
+        digits = CHECKSUM_DIGITS.get(algorithm)
+        if digits is None:
+            raise _Damaged(f"unknown checksum algorithm {algorithm!r}", algorithm)
+        convert = _form(re.compile(rf"[0-9a-f]{{{digits}}}\Z"), f"{digits} hexadecimal digits")
+        try:
+            found[algorithm] = convert(text)
+        except _Damaged as damaged:
+            raise damaged.within(algorithm) from None
+    return found
+
+
+@_object_of
+def _data(record: _Record) -> LockedData:
+    return LockedData(
+        name=record.take("name", _text),
+        uri=record.take("uri", _text),
+        request=record.take("request", _digest),
+        files=record.take_or("files", _data_files, ()),
+    )
+
+
+def _data_files(value: Any) -> tuple[LockedDataFile, ...]:
+    return _once(_list(_data_file)(value), "path")
+
+
+def _all_data(value: Any) -> tuple[LockedData, ...]:
+    return _once(_list(_data)(value), "name")
+
+
+def _once(found: tuple[T, ...], key: str) -> tuple[T, ...]:
+    """The values, of which no two have the same key."""
+    seen = set()
+    for index, one in enumerate(found):
+        if (name := getattr(one, key)) in seen:
+            raise _Damaged(f"{name!r} stands twice", f"[{index}].{key}")
+        seen.add(name)
+    return found
+
+
 def _environment(value: Any) -> LockedEnvironment:
     record = _Record(value)
     return LockedEnvironment(
@@ -439,6 +493,7 @@ def lock_from_json(value: Any, place: str) -> Lock:
             metadata=record.take_or("metadata", _object, {}),
             assembly_version=record.take("assembly-version", _positive),
             code=record.take_or("code", _list(_code), ()),
+            data=record.take_or("data", _all_data, ()),
             environments=record.take("environments", _by_name(_environment)),
             extra=record.left,
         )

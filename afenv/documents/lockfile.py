@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from afenv import canonical
+from afenv.documents.data import LockedData
 from afenv.documents.lock import (
     FORMAT_VERSION,
     Lock,
@@ -211,6 +212,19 @@ def _gpu_json(gpu: LockedGpu) -> dict[str, Any]:
     return value
 
 
+def _data_json(data: LockedData) -> dict[str, Any]:
+    value: dict[str, Any] = {"name": data.name, "uri": data.uri, "request": data.request}
+    files = []
+    for file in sorted(data.files, key=lambda file: file.path):
+        entry: dict[str, Any] = {"path": file.path, "uris": list(file.uris)}
+        if file.size is not None:
+            entry["size"] = file.size
+        if file.checksums:
+            entry["checksums"] = dict(file.checksums)
+        files.append(entry)
+    return value | ({"files": files} if files else {})
+
+
 def environment_json(environment: LockedEnvironment) -> dict[str, Any]:
     """The JSON object of one environment, as the lock has it."""
     debs = sorted(environment.debs, key=lambda deb: (deb.name, deb.version))
@@ -264,6 +278,8 @@ def dump_lock(lock: Lock) -> bytes:
         value["metadata"] = dict(lock.metadata)
     if lock.code:
         value["code"] = [_code_json(code) for code in lock.code]
+    if lock.data:
+        value["data"] = [_data_json(data) for data in sorted(lock.data, key=lambda data: data.name)]
     return canonical.indented(value)
 
 

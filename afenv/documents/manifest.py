@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from afenv.documents.data import DataReference
 from afenv.record import field, record
 
 FORMAT_VERSION = 1
@@ -162,12 +163,12 @@ class Environment:
 
 @record
 class AnalysisManifest:
-    """A whole manifest. ``data`` and ``steps`` are kept as parsed until they are supported."""
+    """A whole manifest. ``steps`` are kept as parsed until they are supported."""
 
     name: str
     version: str = "0"
     metadata: Metadata = field(default_factory=Metadata)
     code: tuple[CodeSource, ...] = ()
     environments: Mapping[str, Environment]
-    data: tuple[Mapping[str, Any], ...] = ()
+    data: tuple[DataReference, ...] = ()
     steps: tuple[Mapping[str, Any], ...] = ()

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
+from afenv.documents.data import is_one_file
 from afenv.documents.manifest import DEFAULT_CODE_FOLDER
 from afenv.documents.suggest import did_you_mean, one_of
 from afenv.documents.yaml_tree import Document, DocumentPath, format_path
@@ -87,6 +88,24 @@ class _Rules:
                         message = f"the name {name!r} is taken by {section}[{seen[name]}]"
                         yield self.problem("E014", message, (section, index, "name"))
                     seen.setdefault(name, index)
+
+    def data(self) -> Iterator[Problem]:
+        """Size and checksums are those of one file, with one checksum for each algorithm."""
+        for index, entry in _mappings(self.tree.get("data")):
+            seen: dict[str, str] = {}
+            for position, text in _texts(entry.get("checksums")):
+                algorithm = text.partition(":")[0]
+                if seen.setdefault(algorithm, text) != text:
+                    message = f"the file has another {algorithm} already, {seen[algorithm]}"
+                    yield self.problem("E014", message, ("data", index, "checksums", position))
+            uri = entry.get("uri")
+            if not isinstance(uri, str) or is_one_file(uri):
+                continue
+            for key in ("size", "checksums", "replicas"):
+                if key in entry:
+                    message = f"{uri} is not one file, and {key} is about one"
+                    remedy = "Leave it out: `afenv data pin` finds it for each file."
+                    yield self.problem("E014", message, ("data", index, key), remedy)
 
     def pypi(self) -> Iterator[Problem]:
         """Requirements have the form of PEP 508; extras and groups have a file that defines them."""
@@ -203,4 +222,4 @@ def _index(steps: list[Any], name: str | None) -> int:
 def rule_problems(document: Document) -> list[Problem]:
     """Every rule that a manifest breaks (E013, E014)."""
     rules = _Rules(document)
-    return [*rules.code(), *rules.names(), *rules.pypi(), *rules.steps()]
+    return [*rules.code(), *rules.names(), *rules.data(), *rules.pypi(), *rules.steps()]

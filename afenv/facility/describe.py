@@ -53,6 +53,8 @@ def _lines(profile: FacilityProfile) -> Iterator[str]:
     yield f"  GPUs         {_listed(profile.gpus, [_gpu(gpu) for gpu in profile.gpus or ()])}"
     hosts = f": {', '.join(profile.hosts)}" if profile.hosts else ""
     yield f"  network      {profile.network or 'not known'}{hosts}"
+    for proxy in profile.data_proxies or ():
+        yield f"  data         {proxy.prefix}… by way of {proxy.replacement}…"
     for place in profile.storage or ():
         free = human_size(place.free) + " free" if place.free is not None else "not known"
         yield f"  {place.purpose:<12} {place.path}, {free}"

@@ -7,10 +7,12 @@ its files declare.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from collections.abc import Iterable
+from typing import Literal
+from urllib.parse import urlsplit
 
 from afenv.documents.cuda import Version, version
+from afenv.documents.data import LockedData
 from afenv.documents.lock import LockedEnvironment, LockedGpu
 from afenv.record import record
 
@@ -125,13 +127,13 @@ def needs_of_environment(
     environment: LockedEnvironment,
     *,
     repositories: Iterable[CvmfsNeed] = (),
-    data: Iterable[Mapping[str, Any]] = (),
+    data: Iterable[LockedData] = (),
     gpu: LockedGpu | None = None,
     network: bool = False,
 ) -> Needs:
     """What a locked environment needs, as far as its packages tell.
 
-    ``data`` is that section of the manifest; ``gpu`` stands in for the lock's where an older lock has none.
+    ``data`` is that of the lock; ``gpu`` stands in for the lock's where an older lock has none.
     """
     level, level_of = _level(environment)
     names = [package.name for package in environment.conda] + [deb.name for deb in environment.debs]
@@ -151,12 +153,27 @@ def needs_of_environment(
     )
 
 
-def needs_of_data(data: Iterable[Mapping[str, Any]]) -> Iterable[DataNeed]:
-    """The replicas of each entry of a manifest's ``data``."""
+def needs_of_data(data: Iterable[LockedData]) -> Iterable[DataNeed]:
+    """The replicas of data; of many files at the same places, those of the first one stand for all.
+
+    Where the files of a record are not known, its own URI stands for them.
+    """
     for entry in data:
-        uris = [entry["uri"]] if isinstance(entry.get("uri"), str) else []
-        uris += [uri for uri in entry.get("uris", ()) if isinstance(uri, str)]
-        yield DataNeed(name=str(entry.get("name", "data")), uris=tuple(uris))
+        if not entry.files:
+            yield DataNeed(name=entry.name, uris=(entry.uri,))
+        places: set[tuple[str, ...]] = set()
+        for file in entry.files:
+            place = tuple(
+                uri[: -len(file.path)] if uri.endswith(file.path) else _host(uri) for uri in file.uris
+            )
+            if place not in places:
+                places.add(place)
+                yield DataNeed(name=entry.name, uris=file.uris)
+
+
+def _host(uri: str) -> str:
+    parts = urlsplit(uri)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _level(environment: LockedEnvironment) -> tuple[int | None, str]:

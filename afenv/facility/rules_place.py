@@ -4,7 +4,7 @@
 ``cvmfs``            an environment that takes software from CVMFS finds it only where it is mounted
 ``cvmfs.revision``   CernVM-FS: a client mounts one revision; an older one lacks what was published since
 ``network``          an analysis that needs the network runs only where jobs have one
-``data``             a replica has to be held by the facility, or be reachable
+``data``             a replica has to be held by the facility, or be reachable, directly or by its proxies
 ``registry``         an image has to be had from its registry, or be carried there as a file
 ``jupyterhub``       JupyterHub: the single-user server is of the hub's major version
 =================== =================================================================================
@@ -17,6 +17,7 @@ from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
 
 from afenv.documents.cuda import version
+from afenv.documents.data import is_record
 from afenv.documents.facility import FacilityProfile, Repository
 from afenv.facility.needs import CvmfsNeed, Needs
 from afenv.facility.reason import Outcome, Reason
@@ -100,7 +101,14 @@ def _data(name: str, uris: tuple[str, ...], facility: FacilityProfile) -> Iterat
         return  # a file goes with the analysis
     if any(uri.startswith(prefix) for uri in remote for prefix in facility.data or ()):
         return
+    if any(facility.through_proxies(uri) for uri in remote):
+        return
     if facility.network == "full":
+        return
+    if all(is_record(uri) for uri in remote):
+        message = f"where the files of the data {name} are was not looked up ({', '.join(remote)})"
+        remedy = "Run `afenv data pin`."
+        yield Reason(rule="data", outcome="unknown", message=message, remedy=remedy)
         return
     where = f"the data {name} is at {', '.join(remote)}"
     if facility.network == "listed":

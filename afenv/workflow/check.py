@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from afenv.documents.data import LockedData
 from afenv.documents.facility import FacilityProfile
 from afenv.documents.lock import FILE_NAME as LOCK_NAME
 from afenv.documents.lock import Lock, LockedEnvironment
@@ -94,13 +95,17 @@ def _of_lock(lock: Lock, manifest: AnalysisManifest | None, environment: str | N
     if environment is not None and environment not in names:
         raise AfenvError("E031", f"no environment {environment!r}; there are: {', '.join(names)}")
     return [
-        _of_locked(lock.name, name, lock.environments[name], manifest)
+        _of_locked(lock.name, name, lock.environments[name], manifest, lock.data)
         for name in ([environment] if environment is not None else names)
     ]
 
 
 def _of_locked(
-    analysis: str, name: str, locked: LockedEnvironment, manifest: AnalysisManifest | None
+    analysis: str,
+    name: str,
+    locked: LockedEnvironment,
+    manifest: AnalysisManifest | None,
+    data: Sequence[LockedData],
 ) -> Needs:
     wanted = manifest.environments.get(name) if manifest is not None else None
     gpu = None
@@ -113,7 +118,7 @@ def _of_locked(
         analysis if name == "default" else f"{analysis}:{name}",
         locked,
         repositories=_repositories(wanted.unsupported.get("cvmfs", ()) if wanted else ()),
-        data=manifest.data if manifest is not None else (),
+        data=data,
         gpu=gpu,
     )
 
@@ -141,7 +146,7 @@ def _of_image(path: Path, store: ContentStore, content: bool, quiet: bool) -> Ne
         locked = lock.environments.get(environment) if lock is not None else None
         mounted = tuple(CvmfsNeed(name=name) for name in repositories(labels))
         if lock is not None and locked is not None:
-            needs = replace(_of_locked(lock.name, environment, locked, None), cvmfs=mounted)
+            needs = replace(_of_locked(lock.name, environment, locked, None, lock.data), cvmfs=mounted)
         else:
             needs = Needs(
                 name=labels.get(media.ANALYSIS) or path.name,

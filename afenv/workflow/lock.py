@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from afenv.documents.data import data_misfits, locked_data
 from afenv.documents.load import load_manifest_cached
 from afenv.documents.lock import (
     ASSEMBLY_VERSION,
@@ -108,6 +109,7 @@ def misfits(
     )
     if tuple(code) != lock.code:
         found.append("the code has changed")
+    found += data_misfits(manifest.data, lock.data, project.folder)
     if (lock.name, lock.version, dict(lock.metadata)) != _described(manifest):
         found.append("the name, the version or the metadata has changed")
     return found
@@ -168,6 +170,7 @@ def lock_project(project: Project, how: Locking | None = None) -> tuple[Lock, bo
         assembly_version=ASSEMBLY_VERSION,
         code=code,
         environments=environments,
+        data=locked_data(manifest.data, old.data if old else (), project.folder),
         extra=old.extra if old else {},
     )
     if lock == old:

@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from afenv.documents import lock, manifest
+from afenv.documents import data, lock, manifest
 from afenv.documents.from_tree import KEPT_SECTIONS
 from afenv.specs import specs_folder
 
@@ -47,6 +47,7 @@ def test_manifest_keys_are_fields() -> None:
     assert _properties(MANIFEST, "pypi") == _fields(manifest.PypiSection)
     assert _properties(MANIFEST, "conda") == _fields(manifest.CondaSection)
     assert _properties(MANIFEST, "gpu") == _fields(manifest.GpuSection)
+    assert _properties(MANIFEST, "data") == _fields(data.DataReference)
     kept = {"unsupported", "debian", "oci", "conda-base"}
     assert _properties(MANIFEST, "environment") == (
         (_fields(manifest.Environment) - kept) | set(KEPT_SECTIONS) | {"base"}
@@ -86,6 +87,8 @@ def test_lock_keys_are_fields() -> None:
     assert _properties(LOCK, "code") == _fields(lock.LockedCode)
     assert _properties(LOCK, "source") == _fields(lock.LockedSource) - {"file"} | file
     assert _properties(LOCK, "gpu") == _fields(lock.LockedGpu)
+    assert _properties(LOCK, "data") == _fields(data.LockedData)
+    assert _properties(LOCK, "dataFile") == _fields(data.LockedDataFile)
     assert _properties(LOCK, "result") == _fields(lock.LockedResult)
 
 
@@ -132,6 +135,6 @@ def test_the_schema_says_what_is_not_supported_yet() -> None:
         for name, entry in _objects(MANIFEST)
     }
     assert {name: keys for name, keys in said.items() if keys} == {
-        "the top": {"data", "steps"},
+        "the top": {"steps"},
         "environment": set(KEPT_SECTIONS),
     }

@@ -13,6 +13,7 @@ import pytest
 from afenv.documents.facility import (
     Cpu,
     Cvmfs,
+    DataProxy,
     FacilityProfile,
     FacilityRuntime,
     Gpu,
@@ -72,6 +73,7 @@ CTK = "NVIDIA container toolkit, runtime configuration"
 CVMFS = "CernVM-FS documentation, client"
 HUB = "JupyterHub documentation, single-user server versions"
 NONE = "specs/facility/v1, known, none, not known"
+CACHE = DataProxy(prefix="root://", replacement="root://xcache.example.org//root://")
 
 
 def gpu(capability: str | None = "8.0", driver: str | None = "550.54.15", **more: Any) -> Gpu:
@@ -253,6 +255,10 @@ CASES = [
     Case("data at a host that is not", "specs/facility/v1, hosts", {"data": (DataNeed(name="d", uris=("https://data.other.org/x",)),)}, {"network": "listed", "hosts": ("a.org",)}, "cannot", "data"),
     Case("data, nothing known", NONE, {"data": (DataNeed(name="d", uris=("https://x.org/x",)),)}, {"network": None}, "runs", "data", "unknown"),
     Case("data in a file", "RFC 8089, file URIs", {"data": (DataNeed(name="d", uris=("file:///data/x",)),)}, {"network": "none"}, "runs"),
+    Case("data through a cache", "specs/facility/v1, data-proxies", {"data": (DataNeed(name="d", uris=("root://other.org//x",)),)}, {"network": "none", "data_proxies": (CACHE,)}, "runs"),
+    Case("data that the cache does not serve", "specs/facility/v1, data-proxies", {"data": (DataNeed(name="d", uris=("https://other.org/x",)),)}, {"network": "none", "data_proxies": (CACHE,)}, "cannot", "data"),
+    Case("data of a record, network", NONE, {"data": (DataNeed(name="d", uris=("doi:10.5281/zenodo.1",)),)}, {}, "runs"),
+    Case("data of a record, no network", NONE, {"data": (DataNeed(name="d", uris=("doi:10.5281/zenodo.1",)),)}, {"network": "none"}, "runs", "data", "unknown"),
     # registry and hub
     Case("registry reached", "specs/facility/v1, registries", {"registry": "registry.example.org"}, {}, "runs"),
     Case("registry not reached", "specs/facility/v1, registries", {"registry": "registry.example.org"}, {"registries": (Registry(host="registry.example.org", reachable=False),)}, "degraded", "registry"),
