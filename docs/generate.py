@@ -179,6 +179,7 @@ _RANGES = {
     "E4": "Building",
     "E5": "Running",
     "E6": "Registries",
+    "E75": "Steps and runs",
     "E9": "Others",
 }
 

@@ -25,6 +25,7 @@ from afenv.documents.manifest import (
     OciBase,
     PypiSection,
 )
+from afenv.documents.steps import step_from_tree
 
 # Sections of an environment that are kept as parsed, by the name under which they are kept.
 KEPT_SECTIONS = ("cvmfs",)
@@ -136,5 +137,5 @@ def manifest_from_tree(tree: Mapping[str, Any]) -> AnalysisManifest:
         code=tuple(_code(source) for source in tree.get("code", ())),
         environments={name: _environment(entry) for name, entry in tree["environments"].items()},
         data=tuple(_data(entry) for entry in tree.get("data", ())),
-        steps=tuple(tree.get("steps", ())),
+        steps=tuple(step_from_tree(step) for step in tree.get("steps", ())),
     )

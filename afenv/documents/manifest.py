@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from afenv.documents.data import DataReference
+from afenv.documents.steps import Step
 from afenv.record import field, record
 
 FORMAT_VERSION = 1
@@ -163,7 +164,7 @@ class Environment:
 
 @record
 class AnalysisManifest:
-    """A whole manifest. ``steps`` are kept as parsed until they are supported."""
+    """A whole manifest."""
 
     name: str
     version: str = "0"
@@ -171,4 +172,4 @@ class AnalysisManifest:
     code: tuple[CodeSource, ...] = ()
     environments: Mapping[str, Environment]
     data: tuple[DataReference, ...] = ()
-    steps: tuple[Mapping[str, Any], ...] = ()
+    steps: tuple[Step, ...] = ()

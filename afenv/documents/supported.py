@@ -24,7 +24,6 @@ def check_supported(
             choices = ", ".join(manifest.environments)
             raise AfenvError("E031", f"there is no environment {name!r}; there is: {choices}")
         found += [("environments", name, section) for section in environment.unsupported]
-    found += [(section,) for section in ("steps",) if getattr(manifest, section)]
     if not found:
         return
     document = None

@@ -116,7 +116,7 @@ def _text(found: Findings) -> str:
     if suite and not found.pypi and not found.conda:
         lines += ["    # PyPI packages:", "    # pypi:", "    #   dependencies:", "    #     - numpy"]
     if found.steps:
-        lines += ["", "# Steps are not supported yet:"]
+        lines += ["", "# The steps, to be completed with what each reads and writes (`inputs`, `outputs`):"]
         lines += [f"# {line}" for line in _yaml({"steps": found.steps}, 0)]
     return "\n".join(lines) + "\n"
 

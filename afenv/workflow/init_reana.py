@@ -43,7 +43,7 @@ def look_for_reana(folder: Path, found: Findings) -> None:
         if isinstance(step, dict):
             _step(step, number, known, found)
     if found.steps:
-        found.taken.append((NAME, "the steps, as comments until steps are supported"))
+        found.taken.append((NAME, "the steps, as comments"))
     outputs = tree.get("outputs")
     if isinstance(outputs, dict) and outputs.get("files"):
         files = ", ".join(str(name) for name in outputs["files"])

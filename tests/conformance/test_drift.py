@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from afenv.documents import data, lock, manifest
+from afenv.documents import data, lock, manifest, steps
 from afenv.documents.from_tree import KEPT_SECTIONS
 from afenv.specs import specs_folder
 
@@ -49,6 +49,9 @@ def test_manifest_keys_are_fields() -> None:
     assert _properties(MANIFEST, "gpu") == _fields(manifest.GpuSection)
     assert _properties(MANIFEST, "data") == _fields(data.DataReference)
     kept = {"unsupported", "debian", "oci", "conda-base"}
+    assert _properties(MANIFEST, "step") == _fields(steps.Step)
+    assert _properties(MANIFEST, "parameter") == _fields(steps.Parameter)
+    assert _properties(MANIFEST, "resources") == _fields(steps.Resources)
     assert _properties(MANIFEST, "environment") == (
         (_fields(manifest.Environment) - kept) | set(KEPT_SECTIONS) | {"base"}
     )
@@ -67,6 +70,7 @@ def test_manifest_defaults_are_those_of_the_fields() -> None:
         ("conda", manifest.CondaSection),
         ("condaBase", manifest.CondaBase),
         ("gpu", manifest.GpuSection),
+        ("step", steps.Step),
     ):
         properties = (MANIFEST["$defs"][name] if name else MANIFEST)["properties"]
         stated = {key: value["default"] for key, value in properties.items() if "default" in value}
@@ -135,6 +139,5 @@ def test_the_schema_says_what_is_not_supported_yet() -> None:
         for name, entry in _objects(MANIFEST)
     }
     assert {name: keys for name, keys in said.items() if keys} == {
-        "the top": {"steps"},
         "environment": set(KEPT_SECTIONS),
     }

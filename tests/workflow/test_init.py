@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from afenv.documents.load import load_manifest, parse_manifest
 from afenv.documents.manifest import AnalysisManifest, CondaSection, Environment
+from afenv.documents.steps import Parameter, Resources, Step
 from afenv.errors import AfenvError
 from afenv.workflow.init import _scalar, draft_manifest, init
 
@@ -248,7 +249,9 @@ outputs: {files: [results/a.png]}
 
 
 def _uncommented_steps(text: str) -> str:
-    head, tail = text.split("# Steps are not supported yet:\n")
+    head, tail = text.split(
+        "# The steps, to be completed with what each reads and writes (`inputs`, `outputs`):\n"
+    )
     return head + re.sub(r"^# ", "", tail, flags=re.MULTILINE)
 
 
@@ -258,18 +261,18 @@ def test_reana(repository: Repository) -> None:
     assert repository.manifest().steps == ()  # they are comments
     manifest = parse_manifest(_uncommented_steps(repository.draft()).encode(), "afenv.yaml")
     first, second = manifest.steps
-    assert first == {
-        "name": "gen-data",
-        "run": "mkdir -p results && python a.py --n {parameters.events} {parameters.name} $HOME",
-        "parameters": {
-            "events": {"type": "integer", "default": 1000},
-            "name": {"type": "string", "default": 'x "y"'},
+    assert first == Step(
+        name="gen-data",
+        run="mkdir -p results && python a.py --n {parameters.events} {parameters.name} $HOME",
+        parameters={
+            "events": Parameter(type="integer", default=1000),
+            "name": Parameter(type="string", default='x "y"'),
         },
-        "resources": {"memory": "8 GiB"},
-    }
-    assert second["name"] == "step-2"
-    assert second["needs"] == ["gen-data"]
-    assert second["run"] == "python fit.py --cut {parameters.cut} {parameters.fast} ${unknown}"
+        resources=Resources(memory=8 << 30),
+    )
+    assert second.name == "step-2"
+    assert second.needs == ("gen-data",)
+    assert second.run == "python fit.py --cut {parameters.cut} {parameters.fast} ${unknown}"
     assert repository.not_taken().count("reana-env-root6") == 1
     assert "results/a.png" in repository.not_taken()
 
