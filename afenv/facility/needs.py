@@ -221,6 +221,8 @@ def _glibc(environment: LockedEnvironment) -> Version | None:
 
 
 def _hub(environment: LockedEnvironment) -> str | None:
-    versions = {package.name: package.version for package in environment.conda}
+    """The version of jupyterhub; of several that which ``PATH`` finds: wheels, then conda, then Debian."""
+    versions = {deb.name: deb.version.rpartition(":")[2].partition("-")[0] for deb in environment.debs}
+    versions |= {package.name: package.version for package in environment.conda}
     versions |= {wheel.name: wheel.version for wheel in environment.wheels}
     return next((versions[name] for name in _HUB if name in versions), None)

@@ -268,6 +268,9 @@ CASES = [
     Case("hub of another", HUB, {"jupyterhub": "4.1.6"}, {"jupyterhub": Hub(version="5.2.1")}, "degraded", "jupyterhub"),
     Case("hub of another, and nothing else", HUB, {"jupyterhub": "4.1.6"}, {"jupyterhub": Hub(version="5.2.1", only=True)}, "cannot", "jupyterhub"),
     Case("no jupyterhub in it", HUB, {}, {"jupyterhub": Hub(version="5.2.1", only=True)}, "cannot", "jupyterhub"),
+    Case("hub of a newer minor version", HUB, {"jupyterhub": "6.0.0"}, {"jupyterhub": Hub(version="6.1.1", only=True)}, "runs"),
+    Case("Debian's package for a hub", HUB, {"jupyterhub": "3.0.0+ds1"}, {"jupyterhub": Hub(version="3.1.1", only=True)}, "runs"),
+    Case("a hub of two digits", HUB, {"jupyterhub": "1.5.0"}, {"jupyterhub": Hub(version="10.0.0", only=True)}, "cannot", "jupyterhub"),
     Case("packages not known", NONE, {"packages": False}, {"jupyterhub": Hub(version="5.2.1", only=True)}, "runs", "jupyterhub", "unknown"),
 ]  # fmt: skip
 
