@@ -20,6 +20,10 @@ They come from the environment; nothing here changes a byte of a lock or an imag
 ``AFENV_GIT_TOKEN_<HOST>``  a token for git and LFS servers, such as ``AFENV_GIT_TOKEN_GIT_EXAMPLE_ORG``
 ``AFENV_SSH_KEY``           the key file for git over ssh; default: the agent, then those in ``~/.ssh``
 ``AFENV_BUILD_…``           limits of build commands: ``TIME``, ``MEMORY``, ``DISK``, ``PROCESSES``
+``AFENV_CVMFS_STRATA``      where CVMFS repositories are read, as ``CVMFS_SERVER_URL``; default: the client's
+``AFENV_CVMFS_PROXIES``     proxies on the way there, as ``CVMFS_HTTP_PROXY``; default: the client's
+``AFENV_CVMFS_KEYS``        files or folders with public master keys; default: ``/etc/cvmfs/keys``
+``AFENV_CVMFS_TIMEOUT``     seconds that a stratum may take to answer; default: 15
 ``AFENV_REPO2DOCKER_BASE``  the base image of what repo2docker builds; default: its own
 ``AFENV_BUILDER_ID``        who builds, as a URI in the provenance; default: the CI job, where there is one
 ``AFENV_KEY_PASSWORD``      the password of a private key that signs

@@ -6,6 +6,7 @@ import bz2
 import fcntl
 import gzip
 import hashlib
+import importlib.util
 import io
 import json
 import lzma
@@ -23,7 +24,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Any
 from urllib.parse import quote
 
@@ -582,3 +583,23 @@ def make_conda(tmp_path: Path) -> CondaMaker:
     folder = tmp_path / "conda"
     folder.mkdir()
     return CondaMaker(folder)
+
+
+@pytest.fixture(scope="session")
+def cvmfs() -> ModuleType:
+    """What makes CVMFS repositories, and unpacks real ones: ``tests/cvmfs/making.py``."""
+    path = Path(__file__).parent / "cvmfs" / "making.py"
+    spec = importlib.util.spec_from_file_location("cvmfs_making", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def real_cvmfs(cvmfs: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a stratum with the repositories that the server's tools made."""
+    folder = tmp_path_factory.mktemp("stratum")
+    for name in ("sft.afenv.test", "data.afenv.test"):
+        cvmfs.unpack_real(name, folder)
+    return folder

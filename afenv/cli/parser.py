@@ -293,6 +293,11 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
     )
     _json(sub)
 
+    if only in (None, "cvmfs"):
+        from afenv.cli.parser_cvmfs import add_cvmfs
+
+        add_cvmfs(command)
+
     sub = command("demo", "build the example analysis, and run it where a container runtime is found")
     sub.add_argument("folder", nargs="?", type=Path, default=Path("dimuon"), help="default: ./dimuon")
     if only is not None and only not in commands.choices:

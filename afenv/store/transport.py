@@ -162,10 +162,14 @@ def _explain(error: BaseException, patience: Patience) -> str:
 
 
 class Transport:
-    """Requests to sources; safe to use from many threads."""
+    """Requests to sources; safe to use from many threads.
 
-    def __init__(self, patience: Patience) -> None:
+    ``proxy`` is the URL of one for all requests, ``DIRECT`` for none; empty for those of the environment.
+    """
+
+    def __init__(self, patience: Patience, *, proxy: str = "") -> None:
         self._patience = patience
+        self._proxy = proxy
         self._lock = threading.Lock()
 
     @cached_property
@@ -180,6 +184,10 @@ class Transport:
         session.headers["User-Agent"] = f"afenv/{__version__}"
         # Content is checked as it is; a server that compresses on the way would only confuse.
         session.headers["Accept-Encoding"] = "identity"
+        if self._proxy:
+            session.trust_env = False
+            if self._proxy != "DIRECT":
+                session.proxies = {"http": self._proxy, "https": self._proxy}
         for scheme in ("http://", "https://"):
             session.mount(scheme, HTTPAdapter(pool_connections=CONNECTIONS, pool_maxsize=CONNECTIONS))
         return session

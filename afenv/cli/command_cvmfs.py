@@ -1,0 +1,66 @@
+"""``afenv cvmfs``."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+
+from afenv.cli.output import print_json
+from afenv.cvmfs.tree import Snapshot
+from afenv.errors import AfenvError
+from afenv.settings import load_settings
+from afenv.store.content import ContentStore
+
+
+def run(options: Namespace) -> int:
+    """Show what a repository has published, what is in a folder, or a file's content."""
+    from afenv.workflow import cvmfs
+
+    settings = load_settings(offline=options.offline)
+    store = ContentStore(settings.cache_folder)
+    if options.action == "info":
+        found = cvmfs.info(options.target, store, settings)
+        if options.json:
+            print_json(found)
+            return 0
+        print(f"{found['repository']}: revision {found['revision']} of {found['timestamp']}")
+        print(f"  root hash {found['root-hash']}")
+        if found["mounted"]:
+            print(f"  mounted here at revision {found['mounted']['revision']}")
+        for tag in found["tags"]:
+            print(f"  tag {tag['name']}: revision {tag['revision']}, {tag['root-hash']}")
+        return 0
+    snapshot = cvmfs.open_snapshot(
+        options.target, store, settings, tag=options.tag, root_hash=options.root_hash
+    )
+    if options.action == "get":
+        return _get(options, snapshot)
+    entries = list(cvmfs.listing(snapshot, options.target))
+    if options.json:
+        print_json(entries)
+        return 0
+    marks = {"folder": "d", "file": "-", "link": "l", "special": "s"}
+    for entry in entries:
+        arrow = f" -> {entry['target']}" if "target" in entry else ""
+        print(f"{marks[entry['kind']]} {entry['mode']} {entry['size']:>10} {entry['path']}{arrow}")
+    return 0
+
+
+def _get(options: Namespace, snapshot: Snapshot) -> int:
+    from afenv.store.content import write_error
+
+    found = snapshot.resolve(snapshot.inside(options.target))
+    if found.entry.kind != "f":
+        raise AfenvError("E142", f"{options.target} is not a file")
+    if options.output is None:
+        for piece in snapshot.read(found.entry):
+            sys.stdout.buffer.write(piece)
+        return 0
+    output = options.folder_of_analysis / options.output
+    try:
+        with output.open("wb") as file:
+            for piece in snapshot.read(found.entry):
+                file.write(piece)
+    except OSError as error:
+        raise write_error(error, output) from error
+    return 0
