@@ -80,7 +80,8 @@ class Needs:
     """All that a verdict is made of. Sizes are in bytes; ``size`` is as transferred, ``unpacked`` as files.
 
     ``forms`` are those in which the image can be had: ``oci`` and ``sif``. ``packages`` tells whether the
-    packages are known, so that one that is not named is not there. ``registry`` is where the image is from.
+    packages are known, so that one that is not named is not there. ``registry`` is where the image is from,
+    ``unpacked_at`` the folder below ``/cvmfs`` where it lies unpacked, if it does.
     """
 
     name: str
@@ -101,6 +102,7 @@ class Needs:
     registry: str | None = None
     jupyterhub: str | None = None
     packages: bool = True
+    unpacked_at: str | None = None
 
 
 def gpu_need(gpu: LockedGpu | None, *, compatibility: bool = False) -> GpuNeed | None:

@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
 
@@ -21,6 +21,7 @@ from afenv.documents.data import is_record
 from afenv.documents.facility import FacilityProfile, Repository
 from afenv.facility.needs import CvmfsNeed, Needs
 from afenv.facility.reason import Outcome, Reason
+from afenv.facility.rules_runtime import lies_on_cvmfs
 
 _TRACE = "Embed what is used of it in the image (delivery: embed or trace), or ask for the mount."
 
@@ -32,8 +33,8 @@ def place_reasons(needs: Needs, facility: FacilityProfile) -> Iterator[Reason]:
     if needs.network and facility.network != "full":
         yield from _network(facility)
     for entry in needs.data:
-        yield from _data(entry.name, entry.uris, facility)
-    if needs.registry is not None:
+        yield from data_reasons(entry.name, entry.uris, facility)
+    if needs.registry is not None and not _is_there(needs, facility):
         yield from _registry(needs.registry, facility)
     if facility.jupyterhub is not None:
         yield from _hub(needs, facility)
@@ -95,7 +96,8 @@ def _network(facility: FacilityProfile) -> Iterator[Reason]:
         yield Reason(rule="network", outcome="degraded", message=message, remedy="Check what it fetches.")
 
 
-def _data(name: str, uris: tuple[str, ...], facility: FacilityProfile) -> Iterator[Reason]:
+def data_reasons(name: str, uris: Sequence[str], facility: FacilityProfile) -> Iterator[Reason]:
+    """What keeps a job there from reading data, by the places where they are."""
     remote = [uri for uri in uris if urlsplit(uri).scheme not in ("", "file")]
     if len(remote) < len(uris) or not uris:
         return  # a file goes with the analysis
@@ -127,6 +129,12 @@ def _data(name: str, uris: tuple[str, ...], facility: FacilityProfile) -> Iterat
     else:
         message = f"{where}; jobs have no network, and the facility does not hold it"
     yield Reason(rule="data", outcome="cannot", message=message, remedy="Copy the data there first.")
+
+
+def _is_there(needs: Needs, facility: FacilityProfile) -> bool:
+    """Whether a runtime takes the image from CVMFS, so that no registry is asked."""
+    takes = (one.name in ("apptainer", "singularity") for one in facility.runtimes or ())
+    return lies_on_cvmfs(needs, facility) and any(takes)
 
 
 def _registry(host: str, facility: FacilityProfile) -> Iterator[Reason]:

@@ -72,7 +72,15 @@ def _of(runtime: FacilityRuntime, needs: Needs, facility: FacilityProfile) -> It
     yield from _namespaces(runtime, facility)
     if needs.gpu is not None and facility.gpus != ():
         yield from _gpu(runtime, needs, facility)
-    yield from _disk(takes_sif, needs, facility)
+    if not (takes_sif and lies_on_cvmfs(needs, facility)):
+        yield from _disk(takes_sif, needs, facility)
+
+
+def lies_on_cvmfs(needs: Needs, facility: FacilityProfile) -> bool:
+    """Whether the image lies unpacked in a CVMFS repository that is mounted there: nothing is transferred."""
+    name = needs.unpacked_at.split("/")[2] if needs.unpacked_at else ""
+    mounted = (facility.cvmfs.repositories if facility.cvmfs else None) or ()
+    return any(one.name == name for one in mounted)
 
 
 def _namespaces(runtime: FacilityRuntime, facility: FacilityProfile) -> Iterator[Reason]:

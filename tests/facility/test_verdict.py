@@ -174,6 +174,9 @@ CASES = [
     Case("enough for a SIF", "a SIF is one compressed file", {}, {"storage": (Place(path="/d", free=2 * 10**9),)}, "runs"),
     Case("disk not known", NONE, {}, {"storage": None}, "runs", "disk", "unknown"),
     Case("scratch is not for images", "specs/facility/v1, storage", {}, {"storage": (Place(path="/d", purpose="scratch", free=10**12),)}, "runs", "disk", "unknown"),
+    Case("disk full, and unpacked on CVMFS", "Apptainer user guide, sandbox folders; CernVM-FS, unpacked.cern.ch", {"size": 10**11, "unpacked_at": "/cvmfs/sft.cern.ch/a", "registry": "docker.io"}, {}, "runs"),
+    Case("unpacked on CVMFS that is not there", CVMFS, {"size": 10**11, "unpacked_at": "/cvmfs/unpacked.cern.ch/a"}, {}, "cannot", "disk"),
+    Case("unpacked on CVMFS, for Docker", CVMFS, {"size": 10**11, "unpacked_at": "/cvmfs/sft.cern.ch/a"}, runtime("docker", "27.3.1"), "cannot", "disk"),
     # GPUs: there or not
     Case("no GPU", CTK, {"gpu": need()}, {}, "cannot", "gpu"),
     Case("no GPU, optional", CTK, {"gpu": need(optional=True)}, {}, "degraded", "gpu"),
