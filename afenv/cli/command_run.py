@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from afenv.cli.output import say
 from afenv.documents.manifest import AnalysisManifest
@@ -26,6 +27,10 @@ def run(options: Namespace) -> int:
 
 def run_in(options: Namespace, command: Sequence[str], *, entrypoint: bool = True) -> int:
     """Run ``command`` as the options say; without ``entrypoint`` the manifest's own is passed over."""
+    if options.image is not None:
+        from afenv.cli.command_run_image import run_given
+
+        return run_given(options, command, entrypoint=entrypoint)
     project = open_project(options.folder_of_analysis, offline=options.offline, quiet=options.quiet)
     manifest = load(project)
     name = choose_environment(manifest, options.environment)
@@ -41,7 +46,7 @@ def run_in(options: Namespace, command: Sequence[str], *, entrypoint: bool = Tru
         command,
         workdir=workdir,
         interactive=not batch and sys.stdin is not None and sys.stdin.isatty(),
-        mounts=(*_mounts(options, image), *live),
+        mounts=(*mounts_of(options, image.configuration().get("config") or {}), *live),
         env=dict(parse_variable(text, os.environ) for text in options.env),
         gpu=_gpu(options, manifest, name, here=not batch),
         network=not options.no_network,
@@ -64,11 +69,11 @@ def run_in(options: Namespace, command: Sequence[str], *, entrypoint: bool = Tru
         return run_image(plan)
 
 
-def _mounts(options: Namespace, image: Image) -> tuple[Mount, ...]:
+def mounts_of(options: Namespace, settings: Mapping[str, Any]) -> tuple[Mount, ...]:
+    """What the image's labels and ``--bind`` ask for; ``settings`` is the image's ``config``."""
     from afenv.run.cvmfs import cvmfs_mounts
 
-    labels = (image.configuration().get("config") or {}).get("Labels") or {}
-    return (*cvmfs_mounts(labels), *(parse_bind(text) for text in options.bind))
+    return (*cvmfs_mounts(settings.get("Labels") or {}), *(parse_bind(text) for text in options.bind))
 
 
 def _live_mounts(project: Project, manifest: AnalysisManifest) -> tuple[Mount, ...]:

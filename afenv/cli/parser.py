@@ -354,6 +354,12 @@ def _running(parser: argparse.ArgumentParser) -> None:
     """What ``run`` and ``shell`` have in common."""
     _environment(parser)
     parser.add_argument(
+        "--image",
+        type=Path,
+        metavar="PATH",
+        help="an image that is there (OCI layout or archive, SIF, squashfs, folder), instead of a manifest's",
+    )
+    parser.add_argument(
         "--runtime",
         metavar="NAME[,NAME…]",
         help="docker, podman, apptainer, userns; default: AFENV_RUNTIME, else the first one that works",
