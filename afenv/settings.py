@@ -12,6 +12,8 @@ They come from the environment; nothing here changes a byte of a lock or an imag
 ``SOURCE_DATE_EPOCH``       seconds since 1970: the time of the code layer and of the image
 ``AFENV_RUNTIME``           what runs images: one or several, in order, of ``docker,podman,apptainer,userns``
 ``AFENV_FACILITY``          a facility's profile, which gives the order of runtimes without ``AFENV_RUNTIME``
+``AFENV_DATA_HOSTS``        hosts of data that may see your token or proxy, such as ``*.cern.ch``
+``AFENV_XROOTD``            ``xrdcp``: read XRootD by its command line, also where its Python bindings are
 ``AFENV_DOCKER``            the command that starts Docker, such as ``/usr/bin/docker --context lab``
 ``AFENV_PODMAN``            the command that starts Podman, such as ``podman --runtime runc``
 ``AFENV_APPTAINER``         the command that starts Apptainer; default ``apptainer``, else ``singularity``

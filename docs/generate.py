@@ -178,6 +178,8 @@ _RANGES = {
     "E3": "Integrity",
     "E4": "Building",
     "E5": "Running",
+    "E64": "Data",
+    "E65": "Data",
     "E6": "Registries",
     "E75": "Steps and runs",
     "E9": "Others",
@@ -199,11 +201,11 @@ def errors_page() -> str:
     for code in sorted(table):
         entry = table[code]
         prefix = next(prefix for prefix in _RANGES if code.startswith(prefix))
-        if prefix != current:
-            current = prefix
+        if _RANGES[prefix] != current:
+            current = _RANGES[prefix]
             lines += [
                 *([""] if lines[-1].startswith("|") else []),
-                f"## {_RANGES[prefix]}\n",
+                f"## {current}\n",
                 "| code | name | meaning | what to do | exit status |",
                 "|---|---|---|---|---|",
             ]

@@ -109,7 +109,7 @@ def hold_partial(
     """
     path = store.temporary_folder() / f"part-{hex_of(file.digest)}"
     try:
-        descriptor = _hold(path, stop)
+        descriptor = hold_file(path, stop)
     except OSError as error:
         raise write_error(error, path) from error
     try:
@@ -123,8 +123,8 @@ def hold_partial(
         os.close(descriptor)
 
 
-def _hold(path: Path, stop: threading.Event) -> int:
-    """A descriptor of the file that is locked and still has that name."""
+def hold_file(path: Path, stop: threading.Event) -> int:
+    """A descriptor of the file that is locked and still has that name; :class:`Stopped`, OSError."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:

@@ -198,12 +198,20 @@ class Transport:
 
     @contextlib.contextmanager
     def open(
-        self, url: str, headers: Mapping[str, str], *, secure: bool = False, decode: bool = False
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        secure: bool = False,
+        decode: bool = False,
+        method: str = "GET",
+        certificate: str | None = None,
     ) -> Iterator[Answer]:
-        """The answer to a GET; :class:`SourceError` if it fails now or while its content is read.
+        """The answer to a request; :class:`SourceError` if it fails now or while its content is read.
 
         ``secure`` refuses redirects from HTTPS to HTTP, for content that no digest protects; ``decode``
-        undoes a content coding that the server chose of its own accord.
+        undoes a content coding that the server chose of its own accord. ``certificate`` is a file with a
+        client's certificate and key.
         """
         scheme = urlsplit(url).scheme
         if scheme == "file":
@@ -216,7 +224,15 @@ class Transport:
 
         timeout = (self._patience.connect, self._patience.stall)
         try:
-            response = self._session().get(url, headers=dict(headers), stream=True, timeout=timeout)
+            response = self._session().request(
+                method,
+                url,
+                headers=dict(headers),
+                stream=True,
+                timeout=timeout,
+                cert=certificate,
+                allow_redirects=True,
+            )
         except requests.exceptions.SSLError as error:
             reason = f"TLS: {_explain(error, self._patience)}"
             raise SourceError("E201", reason, connected=False, remedy=TLS_REMEDY) from error
