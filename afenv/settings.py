@@ -19,6 +19,7 @@ They come from the environment; nothing here changes a byte of a lock or an imag
 ``AFENV_APPTAINER``         the command that starts Apptainer; default ``apptainer``, else ``singularity``
 ``AFENV_APPTAINER_IMAGE``   ``sif`` or ``sandbox``: what Apptainer runs; default: a SIF where that works
 ``AFENV_BWRAP``             the command that starts bubblewrap; default ``bwrap``
+``AFENV_CVMFS_SERVER``      the command that publishes on CVMFS, such as ``sudo cvmfs_server``
 ``AFENV_GIT_TOKEN_<HOST>``  a token for git and LFS servers, such as ``AFENV_GIT_TOKEN_GIT_EXAMPLE_ORG``
 ``AFENV_SSH_KEY``           the key file for git over ssh; default: the agent, then those in ``~/.ssh``
 ``AFENV_BUILD_…``           limits of build commands: ``TIME``, ``MEMORY``, ``DISK``, ``PROCESSES``

@@ -14,7 +14,7 @@ import json
 import re
 import sys
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -244,6 +244,20 @@ def _option_rows(parser: argparse.ArgumentParser) -> Iterator[str]:
         yield f"| `{name}` | {text.replace('|', chr(92) + '|')} |"
 
 
+def _command(
+    name: str, parser: argparse.ArgumentParser, common: Container[str], level: int = 2
+) -> Iterator[str]:
+    """The section of a command, then those of its actions where these are commands of their own."""
+    yield f"{'#' * level} `{name}`\n"
+    yield f"{parser.description}\n"
+    rows = [row for row in _option_rows(parser) if row not in common]
+    yield from ("| argument or option | |\n|---|---|", *rows, "") if rows else ()
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for word, one in action.choices.items():
+                yield from _command(f"{name} {word}", one, common, level + 1)
+
+
 def cli_page() -> str:
     """``docs/reference/cli.md``, from the parser and from the docstring that names the variables."""
     from afenv import settings
@@ -263,9 +277,7 @@ def cli_page() -> str:
         "",
     ]
     for name, command in commands.choices.items():
-        lines += [f"## `afenv {name}`\n", f"{command.description}\n"]
-        rows = [row for row in _option_rows(command) if row not in common]
-        lines += ["| argument or option | |\n|---|---|", *rows, ""] if rows else []
+        lines += _command(f"afenv {name}", command, common)
     lines += ["## Environment variables\n", "| variable | |\n|---|---|"]
     lines += _variables(settings.__doc__ or "")
     return "\n".join(lines) + "\n"

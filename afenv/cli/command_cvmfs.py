@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
+from typing import TYPE_CHECKING
 
 from afenv.cli.output import print_json
-from afenv.cvmfs.tree import Snapshot
-from afenv.errors import AfenvError
-from afenv.settings import load_settings
-from afenv.store.content import ContentStore
+
+if TYPE_CHECKING:
+    from afenv.cvmfs.tree import Snapshot
+
+PUBLISHING = ("publish", "list", "remove", "gc")
 
 
 def run(options: Namespace) -> int:
+    """Do what the action says."""
+    if options.action in PUBLISHING:
+        from afenv.cli import publishing
+
+        return int(getattr(publishing, f"run_{options.action}")(options))
+    return _look(options)
+
+
+def _look(options: Namespace) -> int:
     """Show what a repository has published, what is in a folder, or a file's content."""
+    from afenv.settings import load_settings
+    from afenv.store.content import ContentStore
     from afenv.workflow import cvmfs
 
     settings = load_settings(offline=options.offline)
@@ -47,6 +60,7 @@ def run(options: Namespace) -> int:
 
 
 def _get(options: Namespace, snapshot: Snapshot) -> int:
+    from afenv.errors import AfenvError
     from afenv.store.content import write_error
 
     found = snapshot.resolve(snapshot.inside(options.target))

@@ -94,7 +94,7 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
         "--target",
         metavar="TARGET",
         default="oci",
-        help="oci (a folder), oci-archive (one file), docker (into the engine), sif, squashfs, sandbox",
+        help="oci (a folder), oci-archive (one file), docker (the engine), sif, squashfs, sandbox, cvmfs",
     )
     sub.add_argument(
         "--option",
@@ -296,7 +296,7 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
     if only in (None, "cvmfs"):
         from afenv.cli.parser_cvmfs import add_cvmfs
 
-        add_cvmfs(command)
+        add_cvmfs(command, common=partial(_common, top=False), with_json=_json, width=_width())
 
     sub = command("demo", "build the example analysis, and run it where a container runtime is found")
     sub.add_argument("folder", nargs="?", type=Path, default=Path("dimuon"), help="default: ./dimuon")

@@ -1,28 +1,55 @@
-"""The grammar of ``afenv cvmfs``."""
+"""The grammar of ``afenv cvmfs``, whose actions are commands of their own."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+from afenv.cli.parser_publishing import add_publishing
 
-def add_cvmfs(command: Callable[[str, str, str], argparse.ArgumentParser]) -> None:
-    """Add the command; ``command(name, text, detail)`` makes its parser."""
-    sub = command(
+Adds = Callable[[argparse.ArgumentParser], None]
+
+
+def add_cvmfs(
+    command: Callable[[str, str, str], argparse.ArgumentParser], *, common: Adds, with_json: Adds, width: int
+) -> None:
+    """Add the command and its actions; ``command(name, text, detail)`` makes its parser.
+
+    ``common`` adds the options that every command has, ``with_json`` adds ``--json``, and help is ``width``
+    columns wide.
+    """
+    parser = command(
         "cvmfs",
-        "look into CVMFS repositories, without a client",
+        "look into CVMFS repositories, without a client; publish images",
         "Signatures and digests are checked; AFENV_CVMFS_STRATA says where repositories are.",
     )
-    sub.add_argument(
-        "action",
-        choices=("info", "ls", "get"),
-        help="what is published, with its tags; what is in a folder; write a file's content",
-    )
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", title="actions", required=True)
+
+    def action(name: str, text: str, detail: str = "") -> argparse.ArgumentParser:
+        sub = actions.add_parser(
+            name,
+            help=text,
+            description=f"{text[0].upper()}{text[1:]}.{' ' if detail else ''}{detail}",
+            formatter_class=partial(argparse.HelpFormatter, width=width),
+            allow_abbrev=False,
+        )
+        common(sub)
+        return sub
+
+    _looking(action("info", "show what a repository has published, with its tags"), with_json)
+    _looking(action("ls", "list what is in a folder of a repository"), with_json)
+    sub = action("get", "write the content of a file of a repository")
+    _looking(sub, with_json)
+    sub.add_argument("-o", "--output", type=Path, metavar="FILE", help="where (default: standard output)")
+    add_publishing(action, with_json)
+
+
+def _looking(sub: argparse.ArgumentParser, with_json: Adds) -> None:
     sub.add_argument(
         "target", metavar="TARGET", help="a repository such as sft.cern.ch, or a path below /cvmfs"
     )
     sub.add_argument("--tag", metavar="TAG", help="a named snapshot (default: the newest)")
     sub.add_argument("--root-hash", metavar="HASH", help="the revision with this root hash")
-    sub.add_argument("-o", "--output", type=Path, metavar="FILE", help="where `get` writes")
-    sub.add_argument("--json", action="store_true", help="print JSON for programs")
+    with_json(sub)

@@ -62,10 +62,14 @@ class TarMember:
 
 
 class TarStream:
-    """The members of an uncompressed tar, in order; E510 if it is damaged."""
+    """The members of an uncompressed tar, in order; E510 if it is damaged.
 
-    def __init__(self, chunks: Iterator[bytes]) -> None:
+    Members whose path leads upwards are passed over; where they must not be (``strict``), E304.
+    """
+
+    def __init__(self, chunks: Iterator[bytes], *, strict: bool = False) -> None:
         self._chunks = chunks
+        self._strict = strict
         self._chunk = memoryview(b"")
         self._at = 0
 
@@ -114,9 +118,9 @@ class TarStream:
                     pass  # the end, with its padding; read, so that checksums of the file are checked
                 return
             kind = head[156:157]
-            if head[257:262] != b"ustar" and _number(head[148:156]) != _sum(head):
+            if head[257:262] != b"ustar" and number(head[148:156]) != _sum(head):
                 raise _damaged("there is something that is no header")
-            size = _number(head[124:136])
+            size = number(head[124:136])
             if kind in (PAX, PAX_GLOBAL, GNU_NAME, GNU_LINK):
                 if size > LARGEST_META:
                     raise _damaged(f"a record has {size} bytes")
@@ -145,7 +149,7 @@ class TarStream:
             member = TarMember(
                 path=path,
                 kind=kind,
-                target=normal(found.get(b"linkpath") or _text(head[157:257])) if kind == b"1" else b"",
+                target=normal(found.get(b"linkpath") or field_text(head[157:257])) if kind == b"1" else b"",
                 raw=rewritten(raw, name) if kind == b"2" and b"linkpath" in found else raw,
                 names=(path,),
                 size=size + -size % BLOCK,
@@ -153,6 +157,8 @@ class TarStream:
             )
             if path and (b".." not in path or b".." not in path.split(b"/")):
                 yield member
+            elif path and self._strict:
+                raise AfenvError("E304", f"the path {path.decode(errors='replace')!r} leads upwards")
             if member.size:
                 for _ in self.take(member.size):
                     pass
@@ -227,13 +233,13 @@ def rewritten(raw: list[Piece], path: bytes) -> list[Piece]:
     """
     records: dict[bytes, bytes] = {}
     head = bytearray(raw[-1])
-    target = _text(bytes(head[157:257]))
+    target = field_text(bytes(head[157:257]))
     for before, body in zip(raw[:-1:2], raw[1::2], strict=True):
-        content = bytes(body[: _number(bytes(before[124:136]))])
+        content = bytes(body[: number(bytes(before[124:136]))])
         if before[156:157] in (PAX, PAX_GLOBAL):
             records |= pax_records(content)
         elif before[156:157] == GNU_LINK:
-            records[b"linkpath"] = _text(content)
+            records[b"linkpath"] = field_text(content)
     target = records.pop(b"linkpath", target)
     records.pop(b"path", None)
     if SPARSE_NAME in records:
@@ -276,18 +282,20 @@ def _record(key: bytes, value: bytes) -> bytes:
 
 
 def _name(head: bytes) -> bytes:
-    name = _text(head[:100])
+    name = field_text(head[:100])
     if head[345] and head[257:263] == b"ustar\0":
-        return _text(head[345:500]) + b"/" + name
+        return field_text(head[345:500]) + b"/" + name
     return name
 
 
-def _text(field: bytes) -> bytes:
+def field_text(field: bytes) -> bytes:
+    """The text of a header's field: what stands before the first NUL."""
     end = field.find(0)
     return field if end < 0 else field[:end]
 
 
-def _number(field: bytes) -> int:
+def number(field: bytes) -> int:
+    """The number in a header's field, octal or in GNU's binary form; E510 if it is none."""
     if field[0] & 0x80:
         return int.from_bytes(field, "big") & ~(0x80 << 8 * (len(field) - 1))
     text = field.strip(b"\0 ")

@@ -10,6 +10,7 @@ Apptainer's runtimes need files of their own in an image, and every runtime puts
 
 - ``.singularity.d`` with everything in it, and symbolic links at the top that lead into it;
 - ``etc/hosts`` and ``etc/resolv.conf``, which runtimes replace by the host's;
+- ``.cvmfscatalog`` and ``.cvmfsautocatalog`` in any folder, by which CVMFS knows a catalogue of its own;
 - of the mount points ``dev``, ``etc``, ``home``, ``proc``, ``root``, ``sys``, ``tmp``, ``var`` and
   ``var/tmp`` those in which nothing is, apart from what this rule leaves out.
 """
@@ -24,6 +25,7 @@ from collections.abc import Iterable, Mapping
 from afenv.oci.files import Entry
 
 RUNTIME_FOLDER = ".singularity.d"
+CATALOGUES = (".cvmfscatalog", ".cvmfsautocatalog")
 MOUNTED_FILES = ("etc/hosts", "etc/resolv.conf")
 MOUNT_POINTS = ("var/tmp", "dev", "etc", "home", "proc", "root", "sys", "tmp", "var")  # the inner first
 
@@ -64,5 +66,7 @@ def portable(files: Mapping[str, Entry]) -> dict[str, Entry]:
 
 def _of_runtime(path: str, entry: Entry) -> bool:
     if path in MOUNTED_FILES or path == RUNTIME_FOLDER or path.startswith(RUNTIME_FOLDER + "/"):
+        return True
+    if path.rpartition("/")[2] in CATALOGUES:
         return True
     return entry.kind == "l" and "/" not in path and entry.target.lstrip("/").startswith(RUNTIME_FOLDER + "/")

@@ -84,7 +84,8 @@ def test_every_page_is_reached_from_the_index() -> None:
 
 def test_decisions_have_numbers_of_their_own_and_a_status() -> None:
     pages = sorted(ROOT.glob("docs/adr/*.md"))
-    assert [int(page.name[:4]) for page in pages] == list(range(1, len(pages) + 1))
+    numbers = [int(page.name[:4]) for page in pages]
+    assert numbers[0] == 1 and len(set(numbers)) == len(numbers)
     for page in pages:
         head = page.read_text().split("\n## ", 1)[0]
         assert head.startswith(f"# {int(page.name[:4])}. "), name(page)
