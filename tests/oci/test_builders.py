@@ -20,7 +20,7 @@ def test_the_built_in_builder_is_found(target):
 
 def test_a_target_that_nobody_builds():
     with pytest.raises(
-        AfenvError, match="no builder makes 'tape'; builders installed: apptainer, oci"
+        AfenvError, match="no builder makes 'tape'; builders installed: apptainer, cvmfs, oci"
     ) as caught:
         find_builder("tape")
     assert caught.value.code == "E030"
