@@ -70,10 +70,18 @@ def run_in(options: Namespace, command: Sequence[str], *, entrypoint: bool = Tru
 
 
 def mounts_of(options: Namespace, settings: Mapping[str, Any]) -> tuple[Mount, ...]:
-    """What the image's labels and ``--bind`` ask for; ``settings`` is the image's ``config``."""
-    from afenv.run.cvmfs import cvmfs_mounts
+    """What the image's labels and ``--bind`` ask for; ``settings`` is the image's ``config``.
 
-    return (*cvmfs_mounts(settings.get("Labels") or {}), *(parse_bind(text) for text in options.bind))
+    E148 with ``--strict`` for another revision of CVMFS than the locked one, else a warning.
+    """
+    from afenv.run.cvmfs import check_revisions, cvmfs_mounts
+
+    labels = settings.get("Labels") or {}
+    found = cvmfs_mounts(labels)
+    check_revisions(
+        labels, strict=options.strict, warn=lambda text: say(f"warning: {text}", quiet=options.quiet)
+    )
+    return (*found, *(parse_bind(text) for text in options.bind))
 
 
 def _live_mounts(project: Project, manifest: AnalysisManifest) -> tuple[Mount, ...]:

@@ -384,6 +384,11 @@ def _running(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-network", action="store_true", help="run without any network")
     parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="fail if CVMFS is mounted at another revision than is locked",
+    )
+    parser.add_argument(
         "--no-gpu", action="store_true", help="show no GPU, even if the manifest asks for one"
     )
     _locked(parser)

@@ -48,6 +48,11 @@ class Tag:
     description: str = ""
 
 
+def clock() -> datetime:
+    """The time by which a whitelist is judged."""
+    return datetime.now(UTC)
+
+
 class Repository:
     """A repository, by its name, read from its strata; ``now`` is what the whitelist's expiry is held to."""
 
@@ -98,7 +103,7 @@ class Repository:
             whitelist = signed.parse_letter(
                 documents.document(".cvmfswhitelist", open_), f"{url}/.cvmfswhitelist"
             )
-            now = self._now or datetime.now(UTC)
+            now = self._now or clock()
             allowed = signed.check_whitelist(whitelist, keys, self.name, now)
             path = self.strata.inflated(published.certificate, "X", "the certificate")
             certificate = signed.check_certificate(

@@ -111,6 +111,10 @@ class Snapshot:
                 current = self._open.get(deeper.path) or self._load(deeper.path, deeper.hash, deeper.size)
             raise AfenvError("E313", f"catalogues nest deeper than {DEPTH} at {self.mount}{path}")
 
+    def catalogue_folder(self, path: str) -> str:
+        """The folder, with a catalogue of its own, that a path is in."""
+        return self._catalogue_of(path, inner=True).prefix
+
     def find(self, path: str) -> Entry | None:
         """The entry of a path, no link followed; None if there is none."""
         entry = self._catalogue_of(path, inner=False).find(path)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from afenv.documents.cvmfs import source_from_tree
 from afenv.documents.data import DataReference
 from afenv.documents.manifest import (
     DEFAULT_CODE_FOLDER,
@@ -26,9 +27,6 @@ from afenv.documents.manifest import (
     PypiSection,
 )
 from afenv.documents.steps import step_from_tree
-
-# Sections of an environment that are kept as parsed, by the name under which they are kept.
-KEPT_SECTIONS = ("cvmfs",)
 
 
 def _author(tree: Mapping[str, Any]) -> Author:
@@ -96,7 +94,6 @@ def _gpu(tree: Mapping[str, Any]) -> GpuSection:
 
 def _environment(tree: Mapping[str, Any]) -> Environment:
     base = tree.get("base", {})
-    unsupported = {name: tree[name] for name in KEPT_SECTIONS if tree.get(name)}
     debian, packages = base.get("debian"), tuple(base.get("packages", ()))
     return Environment(
         platform=tree.get("platform", "linux/amd64"),
@@ -112,7 +109,7 @@ def _environment(tree: Mapping[str, Any]) -> Environment:
         entrypoint=tuple(tree.get("entrypoint", ())),
         workdir=tree.get("workdir"),
         build=tuple(tree.get("build", ())),
-        unsupported=unsupported,
+        cvmfs=tuple(source_from_tree(entry) for entry in tree.get("cvmfs", ())),
     )
 
 

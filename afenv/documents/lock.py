@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from afenv.documents.cvmfs import LockedCvmfs
 from afenv.documents.data import LockedData
 from afenv.record import field, record
 
@@ -276,6 +277,7 @@ class LockedEnvironment:
     bytecode: bool = True
     variables: Mapping[str, str] = field(default_factory=dict)
     gpu: LockedGpu | None = None
+    cvmfs: tuple[LockedCvmfs, ...] = ()
     entrypoint: tuple[str, ...] = ()
     workdir: str | None = None
     post_link: tuple[str, ...] = ()  # conda packages whose scripts run

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from afenv.documents.cvmfs import CVMFS_PATH, LockedCvmfs, LockedCvmfsPart, LockedCvmfsResult
 from afenv.documents.data import CHECKSUM_DIGITS, INSIDE, LockedData, LockedDataFile
 from afenv.documents.lock import (
     FORMAT_VERSION,
@@ -134,6 +135,12 @@ _time = _form(_TIME, "a time such as 2026-01-31T12:00:00Z")
 _platform = _form(_PLATFORM, "a platform such as linux/amd64")
 _glibc = _form(re.compile(r"[0-9]+\.[0-9]+\Z"), "a version such as 2.28")
 _numbers = _form(re.compile(r"[0-9]+(?:\.[0-9]+)*\Z"), "a version such as 12.4")
+_cvmfs_path = _form(CVMFS_PATH, "a path below /cvmfs")
+_repository = _form(re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z"), "the name of a CVMFS repository")
+_root_hash = _form(
+    re.compile(r"(?!0{40})[0-9a-f]{40}(?:-rmd160|-shake128)?\Z"), "a root hash of CVMFS that is not zero"
+)
+_delivery = _form(re.compile(r"(?:mount|embed|trace)\Z"), "mount, embed or trace")
 _path = _form(re.compile(r"/[^\x00]*\Z"), "an absolute path")
 _inside = _form(INSIDE, "a path that stays inside its folder")
 
@@ -448,6 +455,44 @@ def _once(found: tuple[T, ...], key: str) -> tuple[T, ...]:
     return found
 
 
+@_object_of
+def _cvmfs_part(record: _Record) -> LockedCvmfsPart:
+    return LockedCvmfsPart(
+        path=record.take("path", _cvmfs_path),
+        files=record.take("files", _size),
+        size=record.take("size", _size),
+        listing=record.take("listing", _digest),
+    )
+
+
+@_object_of
+def _cvmfs_result(record: _Record) -> LockedCvmfsResult:
+    return LockedCvmfsResult(
+        inputs=record.take("inputs", _digest),
+        paths=record.take_or("paths", _list(_cvmfs_path), ()),
+        variables=record.take_or("variables", _text_map, {}),
+    )
+
+
+@_object_of
+def _cvmfs(record: _Record) -> LockedCvmfs:
+    return LockedCvmfs(
+        path=record.take("path", _cvmfs_path),
+        repository=record.take("repository", _repository),
+        root_hash=record.take("root-hash", _root_hash),
+        revision=record.take("revision", _size),
+        timestamp=record.take("timestamp", _time),
+        view=record.take_or("view", _boolean, False),
+        delivery=record.take_or("delivery", _delivery, "mount"),
+        run=record.take_or("run", _text, None),
+        tag=record.take_or("tag", _text, None),
+        platform=record.take_or("platform", _text, None),
+        parts=record.take_or("parts", _list(_cvmfs_part), ()),
+        traced=record.take_or("traced", _cvmfs_result, None),
+        setup=record.take_or("setup", _cvmfs_result, None),
+    )
+
+
 def _environment(value: Any) -> LockedEnvironment:
     record = _Record(value)
     return LockedEnvironment(
@@ -469,6 +514,7 @@ def _environment(value: Any) -> LockedEnvironment:
         bytecode=record.take_or("bytecode", _boolean, True),
         variables=record.take_or("variables", _text_map, {}),
         gpu=record.take_or("gpu", _gpu, None),
+        cvmfs=record.take_or("cvmfs", _list(_cvmfs), ()),
         entrypoint=record.take_or("entrypoint", _texts, ()),
         workdir=record.take_or("workdir", _path, None),
         post_link=record.take_or("post-link", _texts, ()),

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from afenv import canonical
+from afenv.documents.cvmfs import cvmfs_json
 from afenv.documents.data import LockedData
 from afenv.documents.lock import (
     FORMAT_VERSION,
@@ -251,6 +252,7 @@ def environment_json(environment: LockedEnvironment) -> dict[str, Any]:
         "owners": dict(environment.owners),
         "variables": dict(environment.variables),
         "gpu": _gpu_json(environment.gpu) if environment.gpu else None,
+        "cvmfs": [cvmfs_json(one) for one in environment.cvmfs],
         "entrypoint": list(environment.entrypoint),
         "workdir": environment.workdir,
         "post-link": list(environment.post_link),

@@ -8,8 +8,8 @@ environments; a value has one spelling; what is not understood is an error. The 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
+from afenv.documents.cvmfs import CvmfsSource
 from afenv.documents.data import DataReference
 from afenv.documents.steps import Step
 from afenv.record import field, record
@@ -142,8 +142,7 @@ class BuilderSection:
 class Environment:
     """One environment.
 
-    Exactly one of ``debian``, ``oci``, ``conda_base`` and ``builder`` is set. ``unsupported`` keeps the
-    sections that this version does not build yet (``cvmfs``) as parsed, for a caller to name them in E016.
+    Exactly one of ``debian``, ``oci``, ``conda_base`` and ``builder`` is set.
     """
 
     platform: str = "linux/amd64"
@@ -159,7 +158,7 @@ class Environment:
     entrypoint: tuple[str, ...] = ()
     workdir: str | None = None
     build: tuple[str, ...] = ()
-    unsupported: Mapping[str, Any] = field(default_factory=dict)
+    cvmfs: tuple[CvmfsSource, ...] = ()
 
 
 @record

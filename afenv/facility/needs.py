@@ -12,6 +12,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from afenv.documents.cuda import Version, version
+from afenv.documents.cvmfs import MOUNT
 from afenv.documents.data import LockedData
 from afenv.documents.lock import LockedEnvironment, LockedGpu
 from afenv.record import record
@@ -128,7 +129,6 @@ def needs_of_environment(
     name: str,
     environment: LockedEnvironment,
     *,
-    repositories: Iterable[CvmfsNeed] = (),
     data: Iterable[LockedData] = (),
     gpu: LockedGpu | None = None,
     network: bool = False,
@@ -138,6 +138,11 @@ def needs_of_environment(
     ``data`` is that of the lock; ``gpu`` stands in for the lock's where an older lock has none.
     """
     level, level_of = _level(environment)
+    mounted = {
+        one.repository: CvmfsNeed(name=one.repository, revision=one.revision, root_hash=one.root_hash)
+        for one in environment.cvmfs
+        if one.delivery == MOUNT
+    }
     names = [package.name for package in environment.conda] + [deb.name for deb in environment.debs]
     compatibility = any(one.startswith("cuda-compat") for one in names)
     return Needs(
@@ -147,7 +152,7 @@ def needs_of_environment(
         level_of=level_of,
         glibc=_glibc(environment),
         gpu=gpu_need(environment.gpu or gpu, compatibility=compatibility),
-        cvmfs=tuple(repositories),
+        cvmfs=tuple(mounted[name] for name in sorted(mounted)),
         data=tuple(needs_of_data(data)),
         network=network,
         jupyterhub=_hub(environment),

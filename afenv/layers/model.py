@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
+from afenv.documents.cvmfs import LockedCvmfsPart
 from afenv.documents.lock import LockedCode, LockedConda, LockedDeb, LockedWheel
 from afenv.record import field, record
 
@@ -25,14 +26,15 @@ class PlannedLayer:
     ``debs``, ``conda`` and ``wheels`` are sorted by name. ``kind`` tells which writer takes it:
     ``debian``, ``conda`` and ``pypi`` hold packages, ``system`` the files that Debian's maintainer
     scripts would have made, ``conda-environment`` those of a conda environment that belong to no
-    package, ``code`` the analysis code.
+    package, ``cvmfs`` parts of CVMFS repositories, ``code`` the analysis code.
     """
 
     name: str
-    kind: Literal["debian", "system", "conda", "conda-environment", "pypi", "code"]
+    kind: Literal["debian", "system", "cvmfs", "conda", "conda-environment", "pypi", "code"]
     debs: tuple[LockedDeb, ...] = ()
     conda: tuple[LockedConda, ...] = ()
     wheels: tuple[LockedWheel, ...] = ()
+    cvmfs: tuple[LockedCvmfsPart, ...] = ()
     code: LockedCode | None = None
 
 

@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
+from afenv.documents.cvmfs import LockedCvmfsPart
 from afenv.documents.lock import LockedCode, LockedConda, LockedDeb, LockedEnvironment, LockedWheel
 from afenv.errors import AfenvError
 from afenv.layers.model import PlannedLayer
@@ -24,19 +25,27 @@ WHEELS_ALONE, WHEEL_GROUPS = 60, 8
 CONDA_ALONE, CONDA_GROUPS = 48, 8
 CONDA_WHEELS_ALONE, CONDA_WHEEL_GROUPS = 8, 4  # wheels beside conda packages
 
+CVMFS_ALONE, CVMFS_GROUPS = 24, 8
+CVMFS_LARGE = 1 << 20  # bytes of a part of CVMFS from which on it is alone
+
 Package = TypeVar("Package", LockedDeb, LockedConda, LockedWheel)
 
 
 def plan_layers(environment: LockedEnvironment, code: Sequence[LockedCode]) -> tuple[PlannedLayer, ...]:
     """The layers of an environment, lowest first; from the lock alone.
 
-    Debian packages come first, then the files that their scripts would have made, then conda packages
-    and the files of their environment, then wheels, then code; within a kind packages of their own by
-    name, then groups. On a base image with many layers fewer packages are alone. E405 if there are more
+    Debian packages come first, then the files that their scripts would have made, then parts of CVMFS, then
+    conda packages and the files of their environment, then wheels, then code; within a kind packages of their
+    own by name, then groups. On a base image with many layers, and beside parts of CVMFS where all would be
+    too many, fewer packages are alone. E405 if there are more
     than 100, or with those of the base more than 120.
     """
     if environment.base is None:
-        layers = _plan(environment, code, 1.0)
+        embeds = any(one.parts for one in environment.cvmfs)
+        for share in SHARES if embeds else SHARES[:1]:
+            layers = _plan(environment, code, share)
+            if len(layers) <= LIMIT:
+                break
         if len(layers) > LIMIT:
             raise AfenvError("E405", f"{len(layers)} layers would be needed; the code has {len(code)} parts")
         return layers
@@ -72,6 +81,7 @@ def _plan(
         ]
     if environment.debs or needs_account(environment):
         layers.append(PlannedLayer(name="system", kind="system"))
+    layers += _cvmfs_layers(environment)
     for_wheels = share(WHEELS_ALONE, WHEEL_GROUPS)
     if environment.conda:
         for_wheels = share(CONDA_WHEELS_ALONE, CONDA_WHEEL_GROUPS)
@@ -98,6 +108,39 @@ def _plan(
     return tuple(layers)
 
 
+def cvmfs_parts(environment: LockedEnvironment) -> tuple[LockedCvmfsPart, ...]:
+    """The parts of CVMFS that are embedded, sorted; of one that two entries have, each form once."""
+    found = {(part.path, part.listing): part for one in environment.cvmfs for part in one.parts}
+    return tuple(found[key] for key in sorted(found))
+
+
+def _cvmfs_layers(environment: LockedEnvironment) -> list[PlannedLayer]:
+    """Large parts in layers of their own, the others in groups by a hash of their folder's name.
+
+    Both depend on the part alone, as long as not too many are large: so environments with other parts as well
+    share these layers.
+    """
+    parts = cvmfs_parts(environment)
+    by_size = sorted(
+        (part for part in parts if part.size >= CVMFS_LARGE), key=lambda part: (-part.size, part.path)
+    )
+    alone = set(by_size[:CVMFS_ALONE])
+    layers = [
+        PlannedLayer(name=f"cvmfs:{part.path}", kind="cvmfs", cvmfs=(part,))
+        for part in parts
+        if part in alone
+    ]
+    shared: dict[int, list[LockedCvmfsPart]] = {}
+    for part in parts:
+        if part not in alone:
+            shared.setdefault(_group(part.path, CVMFS_GROUPS), []).append(part)
+    layers += [
+        PlannedLayer(name=f"cvmfs:group-{number}", kind="cvmfs", cvmfs=tuple(shared[number]))
+        for number in sorted(shared)
+    ]
+    return layers
+
+
 def needs_account(environment: LockedEnvironment) -> bool:
     """Whether a base image lacks an account for our user; from the lock alone."""
     base = environment.base
@@ -107,6 +150,9 @@ def needs_account(environment: LockedEnvironment) -> bool:
 
 def layer_source(layer: PlannedLayer) -> str:
     """What a layer holds, for people."""
+    if layer.cvmfs:
+        alone = "group-" not in layer.name
+        return layer.name if alone else f"{layer.name}: {', '.join(part.path for part in layer.cvmfs)}"
     packages: Iterable[LockedDeb | LockedConda | LockedWheel] = layer.debs or layer.conda or layer.wheels
     names = [package.name for package in packages]
     return (

@@ -23,6 +23,7 @@ from afenv.store.content import ContentStore
 if TYPE_CHECKING:
     from afenv.layers.base_tree import Ground, OpenBase
     from afenv.layers.conda_open import OpenConda
+    from afenv.layers.cvmfs import CvmfsParts
     from afenv.layers.elsewhere import Elsewhere
 
 COMPRESSION = ("libdeflate", 1)  # name and level; a test holds it to what compresses, which is imported late
@@ -47,6 +48,10 @@ def layer_key(
         "compressor": list(COMPRESSION),
         "kind": planned.kind,
     }
+    if planned.kind == "cvmfs":  # at paths where no base has anything
+        return sha256_bytes(
+            canonical.compact(value | {"cvmfs": [[part.path, part.listing] for part in planned.cvmfs]})
+        )
     if environment.base is not None:
         from afenv.layers.base_tree import base_identity
 
@@ -134,6 +139,7 @@ def write_layers(
             base=opened_base,
             ground=_ground(opened_base),
             opened=opened,
+            cvmfs=_cvmfs(environment, store, settings) if any(one.cvmfs for one in planned) else None,
         )
 
         def remember(number: int, layer: Layer) -> None:
@@ -175,6 +181,12 @@ def _save(store: ContentStore, kind: str, key: str, value: Any, elsewhere: Elsew
     store.save_key(kind, key, value)
     if elsewhere is not None:
         elsewhere.used(kind, key, value)
+
+
+def _cvmfs(environment: LockedEnvironment, store: ContentStore, settings: Settings) -> CvmfsParts:
+    from afenv.layers.cvmfs import CvmfsParts
+
+    return CvmfsParts(environment.cvmfs, store, settings)
 
 
 def _ground(base: OpenBase | None) -> Ground | None:

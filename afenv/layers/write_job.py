@@ -26,11 +26,12 @@ if TYPE_CHECKING:
     from afenv.layers.bytecode import Compiler
     from afenv.layers.conda_open import OpenConda
     from afenv.layers.conda_python import CondaPython
+    from afenv.layers.cvmfs import CvmfsParts
     from afenv.layers.writer import LayerWriter
 
 Lost = Mapping[str, frozenset[str]]
 
-_RANK = {"debian": 0, "conda": 1, "conda-environment": 1, "pypi": 1, "code": 2}
+_RANK = {"debian": 0, "cvmfs": 1, "conda": 1, "conda-environment": 1, "pypi": 1, "code": 2}
 
 
 class Files(Protocol):
@@ -56,6 +57,7 @@ class Job:
     warn: Callable[[str], object] | None
     base: OpenBase | None = None
     ground: Ground | None = None  # of the base
+    cvmfs: CvmfsParts | None = None
     opened: Mapping[str, OpenConda] = field(default_factory=dict)  # conda packages, where all were read
     stop: threading.Event = field(default_factory=threading.Event)
 
@@ -77,6 +79,8 @@ def write_missing(planned: Sequence[PlannedLayer], job: Job, done: Callable[[int
     from concurrent.futures import ThreadPoolExecutor
 
     paths = _fetch(planned, job)
+    if job.cvmfs is not None:
+        job.cvmfs.ensure([part for one in planned for part in one.cvmfs])
     compiler = _compiler(job) if job.interpreter else None
     order = sorted(
         (number for number, one in enumerate(planned) if one.kind != "system"),
@@ -199,7 +203,7 @@ def _uncompiled(planned: PlannedLayer, job: Job, compiler: Compiler) -> bool:
 
 def _size(planned: PlannedLayer) -> int:
     packages: list[LockedDeb | LockedConda | LockedWheel] = [*planned.debs, *planned.conda, *planned.wheels]
-    return sum(package.file.size for package in packages)
+    return sum(package.file.size for package in packages) + sum(part.size for part in planned.cvmfs)
 
 
 def _write(
@@ -212,7 +216,7 @@ def _write(
         writer = LayerWriter(
             _Blob(blob, job.stop),
             mtime=job.mtime if planned.kind == "code" else PACKAGE_MTIME,
-            ground=job.ground,
+            ground=job.ground if planned.kind != "cvmfs" else None,
         )
         effect = _fill(writer, planned, job, paths, compiler, progress)
         written = writer.finish()
@@ -263,6 +267,11 @@ def _fill(
         for warning in write_system(environment, paths, writer, store=job.store):
             if job.warn is not None:
                 job.warn(warning)
+    elif planned.kind == "cvmfs":
+        assert job.cvmfs is not None
+        for part in planned.cvmfs:
+            job.cvmfs.write(part, writer)
+            progress.advance(part.size)
     elif planned.kind == "conda":
         from afenv.layers.conda import write_conda
 

@@ -54,7 +54,8 @@ class WrittenLayer:
 
 
 class LayerWriter:
-    """Writes one layer into ``blob``; every member has the modification time ``mtime`` (seconds).
+    """Writes one layer into ``blob``; members have the modification time ``mtime`` (seconds), which may be
+    changed on the way.
 
     Paths are relative to the root of the image, with no slash at either end. Parent folders that were
     not written come into being with mode 0755. Set-user-ID and set-group-ID bits are dropped. Writing a
@@ -71,7 +72,7 @@ class LayerWriter:
         self.package = ""
         self._ground = ground
         self._blob = blob
-        self._mtime = mtime
+        self.mtime = mtime
         self._hash = hashlib.sha256()
         self._pending = bytearray()
         self._output = bytearray()
@@ -226,12 +227,12 @@ class LayerWriter:
             self._header(path + "/", mode, tar_header.FOLDER)
         else:
             name = f"{path}/".encode("utf-8", "surrogateescape")
-            self._append(tar_header.folder_header(name, mode, self._mtime, there.uid, there.gid))
+            self._append(tar_header.folder_header(name, mode, self.mtime, there.uid, there.gid))
 
     def _header(self, path: str, mode: int, kind: bytes, size: int = 0, target: str = "") -> None:
         name = path.encode("utf-8", "surrogateescape")
         link = target.encode("utf-8", "surrogateescape")
-        self._append(tar_header.header(name, mode, self._mtime, kind, size, link))
+        self._append(tar_header.header(name, mode, self.mtime, kind, size, link))
 
     def _pad(self, size: int) -> None:
         if size % tar_header.BLOCK:

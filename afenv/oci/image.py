@@ -14,6 +14,7 @@ from typing import Any
 
 from afenv import canonical
 from afenv.digest import sha256_bytes
+from afenv.documents.cvmfs import MOUNT
 from afenv.documents.lock import Lock, LockedBase, LockedEnvironment
 from afenv.errors import AfenvError
 from afenv.layers.model import SYSTEM_PATH, Layer
@@ -96,11 +97,29 @@ def inputs_digest(lock: Lock, environment: LockedEnvironment) -> str:
                 **({"gpu": nvidia_variables(environment.gpu)} if environment.gpu else {}),
                 "entrypoint": list(environment.entrypoint),
                 "workdir": environment.workdir,
+                **_cvmfs_inputs(environment),
                 **({"build": list(environment.build)} if environment.build else {}),
                 **({"post_link": list(environment.post_link)} if environment.post_link else {}),
             }
         )
     )
+
+
+def _cvmfs_inputs(environment: LockedEnvironment) -> dict[str, Any]:
+    if not environment.cvmfs:
+        return {}
+    parts = sorted({(part.path, part.listing) for one in environment.cvmfs for part in one.parts})
+    mounted = sorted((one.path, one.root_hash) for one in environment.cvmfs if one.delivery == MOUNT)
+    return {"cvmfs": [list(map(list, parts)), list(map(list, mounted)), cvmfs_variables(environment)]}
+
+
+def cvmfs_variables(environment: LockedEnvironment) -> dict[str, str]:
+    """The variables that the setup scripts of views set, as they were evaluated; later views go before."""
+    found: dict[str, str] = {}
+    for one in environment.cvmfs:
+        if one.setup is not None:
+            found |= one.setup.variables
+    return found
 
 
 def _conda_inputs(environment: LockedEnvironment) -> dict[str, Any]:
@@ -149,11 +168,22 @@ def labels(lock: Lock, environment_name: str, created: int) -> dict[str, str]:
         media.ENVIRONMENT: environment_name,
         media.ASSEMBLY_VERSION: str(lock.assembly_version),
         media.INPUTS: inputs_digest(lock, environment),
+        **_cvmfs_labels(environment),
     }
+
+
+def _cvmfs_labels(environment: LockedEnvironment) -> dict[str, str]:
+    """What a runtime has to know of CVMFS: the repositories that must be mounted, and the revisions."""
+    mounted = {one.repository: one for one in environment.cvmfs if one.delivery == MOUNT}
+    if not mounted:
+        return {}
+    revisions = [f"{name}={one.revision}:{one.root_hash}" for name, one in sorted(mounted.items())]
+    return {media.CVMFS: " ".join(sorted(mounted)), media.CVMFS_REVISIONS: " ".join(revisions)}
 
 
 def _runtime_config(lock: Lock, environment: LockedEnvironment, layers: Sequence[Layer]) -> dict[str, Any]:
     added = {name: value for layer in layers for name, value in layer.variables.items()}
+    added |= cvmfs_variables(environment)
     path = added.pop("PATH", ":".join(SYSTEM_PATH)).split(":")
     if environment.python and environment.python.scripts not in path:
         path.insert(0, environment.python.scripts)
@@ -187,6 +217,7 @@ def _config_on_base(
     settings = base_config.settings_of(below)
     inherited = on_base(environment.gpu, base_config.variables_of(below))
     added = {name: value for layer in layers for name, value in layer.variables.items()}
+    added |= cvmfs_variables(environment)
     ours = added.pop("PATH", "").split(":") if "PATH" in added else []
     path = base_config.merged_path(ours, inherited.get("PATH"), SYSTEM_PATH)
     if environment.python and environment.wheels and environment.python.scripts not in path:

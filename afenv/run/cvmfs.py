@@ -1,24 +1,74 @@
 """CVMFS: what an image says that it needs of it, and the mount that gives it.
 
 An image whose environment takes software from CVMFS at run time has the label :data:`LABEL` with the names
-of the repositories, separated by spaces.
+of the repositories, separated by spaces, and :data:`REVISIONS` with the revisions that were locked:
+``NAME=REVISION:ROOT_HASH``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from afenv.errors import AfenvError
+from afenv.cvmfs.mounted import attributes, mounted
+from afenv.errors import AfenvError, Problem
+from afenv.record import record
 from afenv.run.request import Mount
 
 LABEL = "org.afenv.cvmfs"
+REVISIONS = "org.afenv.cvmfs.revisions"
 ROOT = Path("/cvmfs")
 
 
 def repositories(labels: Mapping[str, str]) -> tuple[str, ...]:
     """The repositories that an image with these labels needs, sorted."""
     return tuple(sorted(set(labels.get(LABEL, "").split())))
+
+
+@record
+class NeededRevision:
+    """A repository that must be mounted, and the revision that was locked, if that is told."""
+
+    name: str
+    revision: int | None = None
+    root_hash: str | None = None
+
+
+def needed_revisions(labels: Mapping[str, str]) -> tuple[NeededRevision, ...]:
+    """The repositories that an image with these labels needs, sorted, with the revisions that it tells."""
+    told = {}
+    for word in labels.get(REVISIONS, "").split():
+        name, _, value = word.partition("=")
+        revision, _, root_hash = value.partition(":")
+        if revision.isdecimal():
+            told[name] = NeededRevision(name=name, revision=int(revision), root_hash=root_hash or None)
+    return tuple(told.get(name) or NeededRevision(name=name) for name in repositories(labels))
+
+
+def other_revisions(labels: Mapping[str, str], root: Path = ROOT) -> list[str]:
+    """What is mounted at another revision than the one that was locked: a sentence each."""
+    found = []
+    for needed in needed_revisions(labels):
+        if needed.revision is None and needed.root_hash is None:
+            continue
+        here = mounted(attributes(needed.name, root))
+        locked = f"revision {needed.revision} is locked"
+        if here is None:
+            found.append(f"{root / needed.name} does not tell its revision; {locked}")
+        elif here.root_hash != needed.root_hash:
+            found.append(f"{root / needed.name} is mounted at revision {here.revision}, and {locked}")
+    return found
+
+
+def check_revisions(
+    labels: Mapping[str, str], *, strict: bool, warn: Callable[[str], object], root: Path = ROOT
+) -> None:
+    """Warn of what is mounted at another revision than the locked one; with ``strict``, E148."""
+    wrong = other_revisions(labels, root)
+    if wrong and strict:
+        raise AfenvError.many([Problem("E148", message) for message in wrong])
+    for message in wrong:
+        warn(message)
 
 
 def cvmfs_mounts(labels: Mapping[str, str], root: Path = ROOT) -> tuple[Mount, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,25 +117,14 @@ def _of_locked(
     return needs_of_environment(
         analysis if name == "default" else f"{analysis}:{name}",
         locked,
-        repositories=_repositories(wanted.unsupported.get("cvmfs", ()) if wanted else ()),
         data=data,
         gpu=gpu,
     )
 
 
-def _repositories(entries: Sequence[Mapping[str, Any]]) -> list[CvmfsNeed]:
-    """The repositories that a manifest's ``cvmfs`` section mounts."""
-    names = set()
-    for entry in entries:
-        path = str(entry.get("view") or entry.get("path") or "")
-        if entry.get("delivery", "mount") == "mount" and path.startswith("/cvmfs/"):
-            names.add(path.split("/")[2])
-    return [CvmfsNeed(name=name) for name in sorted(names)]
-
-
 def _of_image(path: Path, store: ContentStore, content: bool, quiet: bool) -> Needs:
     from afenv.oci.forms import open_tree
-    from afenv.run.cvmfs import repositories
+    from afenv.run.cvmfs import needed_revisions
 
     with open_tree(path) as tree:
         config = dict(tree.config or {})
@@ -144,7 +133,10 @@ def _of_image(path: Path, store: ContentStore, content: bool, quiet: bool) -> Ne
         lock = _attached_lock(tree.opened, path) if tree.opened is not None else None
         environment = labels.get(media.ENVIRONMENT, "")
         locked = lock.environments.get(environment) if lock is not None else None
-        mounted = tuple(CvmfsNeed(name=name) for name in repositories(labels))
+        mounted = tuple(
+            CvmfsNeed(name=one.name, revision=one.revision, root_hash=one.root_hash)
+            for one in needed_revisions(labels)
+        )
         if lock is not None and locked is not None:
             needs = replace(_of_locked(lock.name, environment, locked, None, lock.data), cvmfs=mounted)
         else:

@@ -100,6 +100,8 @@ def misfits(
             found.append(f"environment {name} has changed in the manifest")
         elif not gpu_fits(lock.environments[name], manifest.environments[name]):
             found.append(f"the GPU need of environment {name} has changed in the manifest")
+        elif not cvmfs_fits(lock.environments[name], manifest.environments[name]):
+            found.append(f"what environment {name} takes of CVMFS has changed in the manifest")
         elif name in builders and not is_built_from(lock.environments[name], builders[name]):
             found.append(f"the files that environment {name} is built from have changed")
     found.extend(
@@ -146,18 +148,13 @@ def check_lock(project: Project, *, allow_dirty: bool = False, live: bool = Fals
 
 def lock_project(project: Project, how: Locking | None = None) -> tuple[Lock, bool]:
     """Bring the lock up to date and write it; return it, and whether it changed."""
-    from afenv.documents.supported import check_supported
-
     how = how or Locking()
     manifest = load(project)
-    check_supported(manifest, sorted(manifest.environments), project.manifest_path)
     old = existing_lock(project)
     code = _resolve_code(project, manifest, old, how)
     builders = builder_folders(project, manifest, how)
     environments = {
-        name: _environment(
-            project, manifest, name, old.environments.get(name) if old else None, how, builders.get(name)
-        )
+        name: _with_cvmfs(project, manifest, name, _old(old, name), how, builders.get(name))
         for name in sorted(manifest.environments)
     }
     if how.update:
@@ -249,11 +246,46 @@ def _environment(
     found = _resolve(project, manifest.environments[name], request, as_of, preferred, how, known)
     if old is None:
         return found
-    found = replace(found, extra=old.extra, linked=old.linked, built=old.built)
+    found = replace(found, extra=old.extra, linked=old.linked, built=old.built, cvmfs=old.cvmfs)
     found = with_commands(found, manifest.environments[name], request)  # drops results of no commands
     if how.as_of is None and replace(found, as_of=old.as_of, indexes=old.indexes) == old:
         return old  # newer indexes, the same answer: the lock stays as it is
     return found
+
+
+def _old(lock: Lock | None, name: str) -> LockedEnvironment | None:
+    return lock.environments.get(name) if lock is not None else None
+
+
+def _with_cvmfs(
+    project: Project,
+    manifest: AnalysisManifest,
+    name: str,
+    old: LockedEnvironment | None,
+    how: Locking,
+    files: LockedCode | None,
+) -> LockedEnvironment:
+    """The environment, with what it takes of CVMFS: as the old lock has it, where that still fits."""
+    found = _environment(project, manifest, name, old, how, files)
+    wanted = manifest.environments[name].cvmfs
+    before = old.cvmfs if old is not None else ()
+    names = {name for source in wanted for name in (source.repository, source.path)}
+    moves = how.upgrade or bool(how.update & names)
+    if cvmfs_fits(replace(found, cvmfs=before), manifest.environments[name]) and not moves:
+        return replace(found, cvmfs=before) if found.cvmfs != before else found
+    from afenv.workflow.lock_cvmfs import lock_cvmfs
+
+    moving = names if how.upgrade else how.update
+    return replace(found, cvmfs=lock_cvmfs(project, wanted, before, moving))
+
+
+def cvmfs_fits(locked: LockedEnvironment, wanted: Environment) -> bool:
+    """Whether the lock has what the manifest takes of CVMFS, whatever the revision."""
+    if not locked.cvmfs and not wanted.cvmfs:
+        return True
+    from afenv.documents.cvmfs import is_locked
+
+    return len(locked.cvmfs) == len(wanted.cvmfs) and all(map(is_locked, locked.cvmfs, wanted.cvmfs))
 
 
 def gpu_fits(locked: LockedEnvironment, wanted: Environment) -> bool:
@@ -449,6 +481,12 @@ def _check_updates(update: frozenset[str], environments: dict[str, LockedEnviron
     known |= {package.name for environment in environments.values() for package in environment.conda}
     known |= {environment.base.reference for environment in environments.values() if environment.base}
     known |= {wheel.name for environment in environments.values() for wheel in environment.wheels}
+    known |= {
+        name
+        for environment in environments.values()
+        for one in environment.cvmfs
+        for name in (one.repository, one.path)
+    }
     missing = sorted(update - known)
     if missing:
         raise AfenvError.many(

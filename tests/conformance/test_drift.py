@@ -10,8 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from afenv.documents import data, lock, manifest, steps
-from afenv.documents.from_tree import KEPT_SECTIONS
+from afenv.documents import cvmfs, data, lock, manifest, steps
 from afenv.specs import specs_folder
 
 
@@ -47,14 +46,13 @@ def test_manifest_keys_are_fields() -> None:
     assert _properties(MANIFEST, "pypi") == _fields(manifest.PypiSection)
     assert _properties(MANIFEST, "conda") == _fields(manifest.CondaSection)
     assert _properties(MANIFEST, "gpu") == _fields(manifest.GpuSection)
+    assert _properties(MANIFEST, "cvmfs") == _fields(cvmfs.CvmfsSource)
     assert _properties(MANIFEST, "data") == _fields(data.DataReference)
-    kept = {"unsupported", "debian", "oci", "conda-base"}
+    kept = {"debian", "oci", "conda-base"}
     assert _properties(MANIFEST, "step") == _fields(steps.Step)
     assert _properties(MANIFEST, "parameter") == _fields(steps.Parameter)
     assert _properties(MANIFEST, "resources") == _fields(steps.Resources)
-    assert _properties(MANIFEST, "environment") == (
-        (_fields(manifest.Environment) - kept) | set(KEPT_SECTIONS) | {"base"}
-    )
+    assert _properties(MANIFEST, "environment") == ((_fields(manifest.Environment) - kept) | {"base"})
     assert _properties(MANIFEST, "base") == {"debian", "packages", "oci", "conda"}
     assert _fields(manifest.DebianBase) == {"suite", "packages"}
     assert _fields(manifest.OciBase) == {"reference", "packages"}
@@ -91,6 +89,9 @@ def test_lock_keys_are_fields() -> None:
     assert _properties(LOCK, "code") == _fields(lock.LockedCode)
     assert _properties(LOCK, "source") == _fields(lock.LockedSource) - {"file"} | file
     assert _properties(LOCK, "gpu") == _fields(lock.LockedGpu)
+    assert _properties(LOCK, "cvmfs") == _fields(cvmfs.LockedCvmfs)
+    assert _properties(LOCK, "cvmfsPart") == _fields(cvmfs.LockedCvmfsPart)
+    assert _properties(LOCK, "cvmfsResult") == _fields(cvmfs.LockedCvmfsResult)
     assert _properties(LOCK, "data") == _fields(data.LockedData)
     assert _properties(LOCK, "dataFile") == _fields(data.LockedDataFile)
     assert _properties(LOCK, "result") == _fields(lock.LockedResult)
@@ -102,6 +103,7 @@ def test_lock_defaults_are_those_of_the_fields() -> None:
         ("conda", lock.LockedConda),
         ("base", lock.LockedBase),
         ("code", lock.LockedCode),
+        ("cvmfs", cvmfs.LockedCvmfs),
         ("environment", lock.LockedEnvironment),
     ):
         properties = LOCK["$defs"][name]["properties"]
@@ -138,6 +140,4 @@ def test_the_schema_says_what_is_not_supported_yet() -> None:
         name: {key for key, value in entry["properties"].items() if "x-support" in value}
         for name, entry in _objects(MANIFEST)
     }
-    assert {name: keys for name, keys in said.items() if keys} == {
-        "environment": set(KEPT_SECTIONS),
-    }
+    assert not any(said.values())

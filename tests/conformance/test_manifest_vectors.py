@@ -9,7 +9,6 @@ import pytest
 
 from afenv.documents.load import check_document, load_manifest
 from afenv.documents.schema import schema_errors
-from afenv.documents.supported import check_supported
 from afenv.documents.yaml_tree import read_yaml
 from afenv.errors import AfenvError, catalogue
 from afenv.specs import specs_folder
@@ -23,8 +22,7 @@ INVALID = sorted((FOLDER / "vectors" / "invalid").iterdir())
 
 
 def _load_for_use(path: Path) -> None:
-    manifest = load_manifest(path)
-    check_supported(manifest, list(manifest.environments), path)
+    load_manifest(path)
 
 
 @pytest.mark.parametrize("folder", VALID, ids=folder_name)
@@ -62,6 +60,7 @@ def test_messages_are_for_people(folder: Path) -> None:
 
 def test_there_is_a_vector_for_each_code() -> None:
     wanted = {code for code in catalogue() if code.startswith(("E00", "E01"))}
+    wanted -= {"E016"}  # of what is not supported yet, nothing is in the manifest itself
     assert wanted == {folder.name[:4] for folder in INVALID}
 
 

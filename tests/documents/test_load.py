@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import afenv.documents.load as loading
+from afenv.documents.cvmfs import CvmfsSource
 from afenv.documents.load import find_manifest, load_manifest, load_manifest_cached, parse_manifest
 from afenv.documents.manifest import (
     AnalysisManifest,
@@ -21,7 +22,6 @@ from afenv.documents.manifest import (
     OciBase,
     PypiSection,
 )
-from afenv.documents.supported import check_supported
 from afenv.errors import AfenvError
 from afenv.store.content import ContentStore
 
@@ -65,7 +65,7 @@ def test_values() -> None:
                 bytecode=False,
                 entrypoint=("python3", "-V"),
                 workdir="/analysis",
-                unsupported={"cvmfs": [{"path": "/cvmfs/sft.cern.ch"}]},
+                cvmfs=(CvmfsSource(path="/cvmfs/sft.cern.ch"),),
             ),
             "image": Environment(oci=OciBase(reference="almalinux", packages=("git",)), build=("make",)),
         },
@@ -147,18 +147,3 @@ print(*[name for name in ("ruamel.yaml", "jsonschema", "packaging", "difflib") i
 
     assert "jsonschema" in imported()
     assert imported() == ""
-
-
-def test_supported(tmp_path: Path) -> None:
-    path = tmp_path / "afenv.yaml"
-    path.write_text(TEXT, encoding="utf-8")
-    manifest = load_manifest(path)
-    with pytest.raises(AfenvError) as caught:
-        check_supported(manifest, ["default", "image"], path)
-    assert [(problem.code, problem.path, problem.place) for problem in caught.value.problems] == [
-        ("E016", "environments.default.cvmfs", f"{path}:10:5"),
-    ]
-    check_supported(manifest, ["image"])
-    with pytest.raises(AfenvError) as caught:
-        check_supported(manifest, ["imag"])
-    assert caught.value.code == "E031"

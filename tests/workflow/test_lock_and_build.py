@@ -180,16 +180,6 @@ def test_two_environments(world: Any) -> None:
     assert (status, "E031" in err, "bare, default" in err) == (2, True, True)
 
 
-def test_what_is_not_supported_yet_is_said_with_its_line(world: Any) -> None:
-    manifest = (world.project / "afenv.yaml").read_text()
-    world.write("afenv.yaml", manifest + "    cvmfs: [{path: /cvmfs/sft.cern.ch}]\n")
-    status, _, err = world.afenv("lock")
-    assert status == 2
-    assert "afenv.yaml:11:5" in err
-    assert "E016" in err
-    assert not (world.project / "afenv.lock").exists()
-
-
 @pytest.mark.parametrize(
     ("old", "new", "code", "words"),
     [
