@@ -221,4 +221,5 @@ def test_annotations_stand_where_the_specification_says(store):
     for place, found in places.items():
         ours = {key for key in found if key.startswith("org.afenv.")}
         of_others = {media.BUILDER, media.REPRODUCIBLE}  # on images of other tools: see test_builder.py
+        of_others |= {media.CVMFS, media.CVMFS_REVISIONS}  # where it is mounted: workflow/test_cvmfs.py
         assert ours == {key for key, value in table.items() if place in value["where"]} - of_others
