@@ -298,6 +298,11 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
 
         add_cvmfs(command, common=partial(_common, top=False), with_json=_json, width=_width())
 
+    if only in (None, "data"):
+        from afenv.cli.parser_data import add_data
+
+        add_data(command)
+
     sub = command("demo", "build the example analysis, and run it where a container runtime is found")
     sub.add_argument("folder", nargs="?", type=Path, default=Path("dimuon"), help="default: ./dimuon")
     if only is not None and only not in commands.choices:
