@@ -168,6 +168,16 @@ def facility_page() -> str:
     )
 
 
+def run_page() -> str:
+    """``docs/reference/run.md``, from the schema of the record of a run."""
+    return _document(
+        "run/v1",
+        "The record of a run",
+        "Every key of `record.json`, which `afenv rerun` writes. What it means is in the\n"
+        "[specification](../../specs/run/v1/spec.md).",
+    )
+
+
 _RANGES = {
     "E00": "The file",
     "E01": "The manifest",
@@ -182,6 +192,7 @@ _RANGES = {
     "E65": "Data",
     "E6": "Registries",
     "E75": "Steps and runs",
+    "E76": "Records of runs",
     "E9": "Others",
 }
 
@@ -287,6 +298,7 @@ PAGES: dict[Path, Callable[[], str]] = {
     REFERENCE / "manifest.md": manifest_page,
     REFERENCE / "lock.md": lock_page,
     REFERENCE / "facility.md": facility_page,
+    REFERENCE / "run.md": run_page,
     REFERENCE / "errors.md": errors_page,
     REFERENCE / "cli.md": cli_page,
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import cast
 
 import afenv
+from afenv.cli.parser_rerun import add_rerun
 
 DESCRIPTION = """\
 Lock a physics analysis once; run the identical environment at any facility.
@@ -148,6 +149,16 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
         "shell", "start a shell in an environment", "The host's folder is the working directory there too."
     )
     _running(sub)
+
+    sub = command(
+        "rerun",
+        "run the steps of the analysis that are out of date",
+        "With --set or --param it is a recast: the same analysis on other data or values.",
+    )
+    add_rerun(sub)
+    _locked(sub)
+    _allow_dirty(sub)
+    _json(sub)
 
     sub = command("inspect", "show an image")
     sub.add_argument(

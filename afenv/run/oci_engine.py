@@ -73,6 +73,10 @@ def options(engine: Engine, request: RunRequest) -> tuple[str, ...]:
         found += ["--network", "none", "--hostname", request.hostname]
     if engine.name == "podman":
         found.append("--http-proxy=false")  # the host's settings of proxies would come along
+    if request.cpus:
+        found += ["--cpus", str(request.cpus)]
+    if request.memory:
+        found += ["--memory", str(request.memory)]
     if request.gpu:
         found += GPUS[engine.name]
     found += ["--tmpfs", f"{HOME}:rw,exec,mode=1777"]

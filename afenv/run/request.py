@@ -48,8 +48,9 @@ class RunRequest:
 
     ``command`` empty means the image's own. Without ``entrypoint`` only that part of the image's entry point
     is kept which activates the environment. ``workdir`` is absolute. ``uid`` and ``gid`` are those of the
-    calling user, ``groups`` the other groups of that user, ``hostname`` the name of the host. ``term`` is the
-    terminal's kind where one is asked for.
+    calling user, ``groups`` the other groups of that user, ``hostname`` the name of the host. ``cpus`` and
+    ``memory`` (bytes) are limits, which engines alone keep; 0 sets none. ``term`` is the terminal's kind
+    where one is asked for.
     """
 
     command: tuple[str, ...]
@@ -65,6 +66,8 @@ class RunRequest:
     gpu: bool = False
     network: bool = True
     entrypoint: bool = True
+    cpus: int = 0
+    memory: int = 0
 
     def all_mounts(self) -> tuple[Mount, ...]:
         """The working directory and the mounts asked for, outer ones before those inside them."""

@@ -1,0 +1,40 @@
+"""The options of ``afenv rerun``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_rerun(sub: argparse.ArgumentParser) -> None:
+    """Give the parser of ``afenv rerun`` its options; those that it shares are added by the caller."""
+    sub.add_argument("steps", nargs="*", metavar="STEP", help="these, and what they need (default: all)")
+    sub.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=URI",
+        help="read this in the place of the data NAME: a URI or a path (may be repeated)",
+    )
+    sub.add_argument(
+        "--param",
+        action="append",
+        default=[],
+        metavar="[STEP.]NAME=VALUE",
+        help="the value of a parameter, of one step or of all that have it (may be repeated)",
+    )
+    sub.add_argument("-j", "--jobs", type=int, metavar="N", help="use N processor cores (default: all)")
+    sub.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="folder of the run (default: .afenv/runs/default, or recast-… where something is chosen)",
+    )
+    sub.add_argument(
+        "--runtime",
+        metavar="NAME[,NAME…]",
+        help="docker, podman, apptainer, userns; default: AFENV_RUNTIME, else the first one that works",
+    )
+    sub.add_argument("--network", action="store_true", help="let the steps use the network")
+    sub.add_argument("--dry-run", action="store_true", help="say what is out of date; run nothing")
