@@ -191,6 +191,8 @@ _RANGES = {
     "E64": "Data",
     "E65": "Data",
     "E6": "Registries",
+    "E72": "Archives: reading them",
+    "E73": "Archives: writing and restoring them",
     "E75": "Steps and runs",
     "E76": "Records of runs",
     "E9": "Others",

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
 
 from afenv.archive import tags
 from afenv.archive.framing import FRAMINGS
 from afenv.archive.names import ALGORITHMS, DECLARATION, MANIFESTS, PAYLOAD, TAG_MANIFESTS
 from afenv.archive.parts import PartsIndex
-from afenv.archive.source import BagSource, FileBag, FolderBag
+from afenv.archive.source import BagSource, FileBag
 from afenv.archive.sums import Sums, digests
 from afenv.errors import AfenvError, Problem
 from afenv.record import record
@@ -55,7 +58,7 @@ def total_bytes(source: BagSource) -> int:
     return total + (source.size if isinstance(source, FileBag) and source.parts is not None else 0)
 
 
-def check_fixity(source: FolderBag | FileBag, advance: Callable[[int], object] = lambda _: None) -> Fixity:
+def check_fixity(source: BagSource, advance: Callable[[int], object] = lambda _: None) -> Fixity:
     """Read everything, and tell what is wrong; see the module's text. E720, E726 for what is no such bag."""
     check_declaration(source)
     with_crc = isinstance(source, FileBag) and FRAMINGS[source.form]().checksum
@@ -69,6 +72,8 @@ def check_fixity(source: FolderBag | FileBag, advance: Callable[[int], object] =
     for (path, algorithm), digest in zip(tasks, found, strict=True):
         if isinstance(digest, str):
             values[path][algorithm] = digest
+        elif isinstance(digest, AfenvError):
+            problems += [one for one in digest.problems if one not in problems]
         elif algorithm == ALGORITHMS[0]:
             reason = digest.strerror or str(digest)
             problems.append(Problem("E721", f"{path} cannot be read: {reason}", source.place))
@@ -80,15 +85,22 @@ def check_fixity(source: FolderBag | FileBag, advance: Callable[[int], object] =
     problems += _compared(source, sums)
     if isinstance(source, FileBag):
         if source.parts is not None:
-            problems += _part_problems(source, source.parts, advance)
+            absent = {one.place for one in problems if one.code == "E730"}
+            problems += [
+                one for one in _part_problems(source, source.parts, advance) if one.place not in absent
+            ]
         if not any(problem.code == "E730" for problem in problems):
             crcs = {path: int(one.get("crc32", "0"), 16) for path, one in values.items()}
             problems += _framing_problems(source, crcs)
     return Fixity(problems=tuple(problems), sums=sums)
 
 
-def _opener(source: BagSource, path: str) -> Callable[[], object]:
+def _opener(source: BagSource, path: str) -> Callable[[], BinaryIO]:
     return lambda: source.open(path)
+
+
+def _open_file(path: Path) -> BinaryIO:
+    return path.open("rb")
 
 
 def _compared(source: BagSource, sums: Mapping[str, Sums]) -> Iterator[Problem]:
@@ -99,8 +111,8 @@ def _compared(source: BagSource, sums: Mapping[str, Sums]) -> Iterator[Problem]:
             damaged.add(name)
             yield Problem("E722", f"the bag lacks {name}", source.place)
             continue
-        data = read_small(source, name)
         try:
+            data = read_small(source, name)
             wanted[name] = tags.parse_manifest(data, algorithm, f"{source.place}, {name}")
         except AfenvError as error:
             damaged.add(name)
@@ -196,7 +208,7 @@ def _part_problems(source: FileBag, index: PartsIndex, advance: Callable[[int], 
         if found != size:
             yield Problem("E730", f"expected {size} bytes, found {found}", str(path))
             continue
-        ((digest),) = digests([(lambda path=path: path.open("rb"), "sha256", size)], advance)
+        (digest,) = digests([(partial(_open_file, path), "sha256", size)], advance)
         if digest != sha256:
             yield Problem("E721", f"the part {name} has another content", str(folder))
     canonical = PartsIndex(

@@ -18,7 +18,7 @@ class Item:
 
     ``sha256`` is that of the content, in hexadecimal. ``part`` is what it belongs to, by which a bag can be
     restored in part: ``image``, ``sif``, ``inputs``, ``documents``, ``data``, ``results`` or ``software``.
-    ``about`` is kept in the index. ``link`` says that nobody writes to the file, so that the bag may share it.
+    ``about`` is kept in the index. ``link`` says that nobody writes to the file: the bag may share it.
     """
 
     path: str
@@ -51,7 +51,7 @@ def of_file(path: str, file: Path, part: str, about: str = "") -> Item:
 
 
 def of_blob(path: str, store: ContentStore, digest: str, part: str, about: str = "") -> Item:
-    """An item out of a blob of the store, which is checked if it may have changed; E305 if it is not there."""
+    """An item out of a blob of the store, checked if it may have changed; E305 if it is not there."""
     file = store.path(digest)
     if not store.trusted(digest):
         raise AfenvError("E305", f"the content store lacks {digest}, for {path}", place=str(store.folder))

@@ -12,13 +12,17 @@ import stat
 import tarfile
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from afenv.archive.names import DECLARATION, FILES, check_path
 from afenv.archive.parts import SUFFIX, JoinedFile, PartsIndex, read_parts_index
 from afenv.errors import AfenvError
+
+if TYPE_CHECKING:
+    from afenv.archive.ocfl import OcflBag
 
 
 class BagSource(Protocol):
@@ -156,13 +160,17 @@ class FileBag:
 
 
 @contextmanager
-def open_bag(path: Path) -> Iterator[FolderBag | FileBag]:
-    """The bag at a path, a folder, ``.tar``, ``.zip`` or index of parts.
+def open_bag(path: Path) -> Iterator[FolderBag | FileBag | OcflBag]:
+    """The bag at a path: a folder, ``.tar``, ``.zip``, index of parts, or ``ROOT#NAME`` in an OCFL store.
 
     E001 if there is nothing, E720 if it is no bag, E725 for what is not safe, E727 and E730 for parts.
     """
-    with ExitStack():
-        yield _open(path)
+    yield _open(path)
+
+
+def is_bag_name(path: Path) -> bool:
+    """Whether a path, which need not be that of a file, names a bag: also its parts, or one in a store."""
+    return is_bag(path) or path.with_name(path.name + SUFFIX).is_file() or "#" in path.name
 
 
 def is_bag(path: Path) -> bool:
@@ -182,7 +190,12 @@ def is_bag(path: Path) -> bool:
     return start[257:262] == b"ustar" and name.endswith(f"/{DECLARATION}".encode())
 
 
-def _open(path: Path) -> FolderBag | FileBag:
+def _open(path: Path) -> FolderBag | FileBag | OcflBag:
+    if "#" in path.name and not path.exists():
+        from afenv.archive.ocfl import OcflBag
+
+        root, _, name = path.name.partition("#")
+        return OcflBag(path.with_name(root), name)
     if path.is_dir():
         if not (path / DECLARATION).is_file():
             raise AfenvError("E720", f"this folder has no {DECLARATION}", place=str(path))
@@ -280,7 +293,7 @@ def _zip_members(file: BinaryIO, place: str) -> list[tuple[str, int, int]]:
             raise AfenvError("E724", f"{name} ends beyond the file: it was cut", place=place)
         found.append((name, start, entry.file_size))
     found.sort(key=lambda one: one[1])
-    for (name, start, size), (other, after, _) in zip(found, found[1:], strict=False):
+    for (name, start, size), (other, after, _) in pairwise(found):
         if start + size > after:
             raise AfenvError("E725", f"{name!r} and {other!r} share bytes", place=place)
     return found

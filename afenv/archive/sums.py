@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, BinaryIO
 
+from afenv.errors import AfenvError
 from afenv.record import record
 
 CHUNK = 1 << 22
@@ -58,13 +59,13 @@ def new_hash(algorithm: str) -> Any:
 def digests(
     tasks: Iterable[tuple[Callable[[], BinaryIO], str, int]],
     advance: Callable[[int], object] = lambda _: None,
-) -> list[str | OSError]:
-    """The hexadecimal digest for each (opener, algorithm, size), in order; an OSError where it cannot be read.
+) -> list[str | OSError | AfenvError]:
+    """The hexadecimal digest for each (opener, algorithm, size), in order; or why it cannot be read.
 
     ``advance`` is told the bytes as they are read. The largest files are begun first.
     """
     listed = list(tasks)
-    found: list[str | OSError] = [""] * len(listed)
+    found: list[str | OSError | AfenvError] = [""] * len(listed)
 
     def work(number: int) -> None:
         opener, algorithm, _ = listed[number]
@@ -76,7 +77,7 @@ def digests(
                 while count := file.readinto(view):  # type: ignore[attr-defined]
                     digest.update(view[:count])
                     advance(count)
-        except OSError as error:
+        except (OSError, AfenvError) as error:
             found[number] = error
             return
         found[number] = digest.hexdigest()

@@ -60,8 +60,8 @@ def dump_info(entries: Mapping[str, str | list[str]]) -> bytes:
     """``bag-info.txt`` out of labels and values, in their order."""
     lines = []
     for label, value in entries.items():
-        for one in [value] if isinstance(value, str) else value:
-            lines.append(f"{label}: {' '.join(one.split())}\n")
+        values = [value] if isinstance(value, str) else value
+        lines += [f"{label}: {' '.join(one.split())}\n" for one in values]
     return "".join(lines).encode("utf-8")
 
 

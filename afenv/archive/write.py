@@ -9,8 +9,10 @@ import glob
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
@@ -84,7 +86,7 @@ def write_bag(
     or if it cannot have parts; E402 and E403 if it cannot be written.
     """
     ordered = sorted(items, key=lambda item: item.path)
-    for before, after in zip(ordered, ordered[1:], strict=False):
+    for before, after in pairwise(ordered):
         if before.path == after.path:
             raise AfenvError("E731", f"two files would be {after.path}", place=str(target))
     for item in ordered:
@@ -103,7 +105,7 @@ def write_bag(
                 _write_folder(folder, ordered, head, advance)
                 folder.chmod(0o755)
                 folder.rename(target)
-                _sync_folder(target.parent)
+                _sync(target.parent)
                 return [target]
             return _write_file(folder, target, form, ordered, head, part_size, advance)
     except OSError as error:
@@ -165,7 +167,7 @@ def _write_folder(folder: Path, items: Sequence[Item], head: Mapping[str, bytes]
     )
     known = {(item.path, "sha256"): item.sha256 for item in items}
     for (item, algorithm), digest in zip(tasks, found, strict=True):
-        if isinstance(digest, OSError):
+        if not isinstance(digest, str):
             raise digest
         if known.setdefault((item.path, algorithm), digest) != digest:
             raise _changed(item)
@@ -176,7 +178,7 @@ def _write_folder(folder: Path, items: Sequence[Item], head: Mapping[str, bytes]
     for name, data in (dict(head) | tail_files(head, sums)).items():
         (folder / name).write_bytes(data)
         (folder / name).chmod(0o644)
-    _sync_all(folder)
+    _sync_all(folder, {folder / PAYLOAD / item.path for item in items if item.link})
 
 
 def _changed(item: Item) -> AfenvError:
@@ -187,18 +189,18 @@ def _opener(path: Path) -> Callable[[], BinaryIO]:
     return lambda: path.open("rb")
 
 
-def _sync_all(folder: Path) -> None:
-    """Wait for the disk, for files and folders: so the name never appears before its content."""
-    for parent, _, names in os.walk(folder):
-        for path in (*(os.path.join(parent, name) for name in names), parent):  # noqa: PTH118
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+def _sync_all(folder: Path, synced: Collection[Path]) -> None:
+    """Wait for the disk, for files and folders: so the name never appears before its content.
+
+    Blobs of the store (``synced``) have reached it already.
+    """
+    paths = [one for one in folder.rglob("*") if one not in synced]
+    with ThreadPoolExecutor(16) as pool:
+        for _ in pool.map(_sync, [*paths, folder]):
+            pass
 
 
-def _sync_folder(folder: Path) -> None:
+def _sync(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -270,21 +272,21 @@ def _write_file(
     finally:
         out.abandon()
     index = PartsIndex(name=name, form=form, parts=tuple(parts), members=tuple(members))
-    written = [target.with_name(part) for part, _, _ in parts]
+    written = [target.with_name(one) for one, _, _ in parts]
     if part_size is not None:
         index_name = target.name + SUFFIX
         (folder / index_name).write_bytes(index.dump())
         written.append(target.with_name(index_name))
     moved: list[Path] = []
     try:
-        for path in written:
-            (folder / path.name).chmod(0o644)
-            (folder / path.name).rename(path)
-            moved.append(path)
+        for final in written:
+            (folder / final.name).chmod(0o644)
+            (folder / final.name).rename(final)
+            moved.append(final)
     except BaseException:
-        for path in moved:
+        for final in moved:
             with suppress(OSError):
-                path.unlink()
+                final.unlink()
         raise
-    _sync_folder(target.parent)
+    _sync(target.parent)
     return written

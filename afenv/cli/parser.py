@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import cast
 
 import afenv
+from afenv.cli.parser_archive import add_archive, add_restore, add_to_verify
 from afenv.cli.parser_rerun import add_rerun
 
 DESCRIPTION = """\
@@ -212,11 +213,14 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
 
     sub = command(
         "verify",
-        "check an image's signature, provenance and bill of materials",
+        "check an image's signature, provenance and bill of materials; or a whole archive",
         "Says who built what from which commit. Exit 0 if all is well, 1 if something is missing or against "
-        "the policy, 5 if something contradicts the image.",
+        "the policy, 5 if something contradicts the image or the archive.",
     )
-    sub.add_argument("image", help="an OCI layout (folder or tar archive), or HOST[:PORT]/NAME[:TAG]")
+    sub.add_argument(
+        "image",
+        help="an OCI layout (folder or archive), HOST[:PORT]/NAME[:TAG], or a bag of `afenv archive`",
+    )
     sub.add_argument(
         "--key",
         type=Path,
@@ -232,7 +236,10 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
         "--no-content", action="store_true", help="do not read the layers to compare them with the bill"
     )
     sub.add_argument("--platform", metavar="P", help="which image of a multi-platform one")
+    add_to_verify(sub)
     _json(sub)
+    add_archive(command, _environment, _allow_dirty, _json)
+    add_restore(command, _environment, _json)
 
     sub = command("key", "make a key for signatures, or show what a public key is known by")
     sub.add_argument("action", choices=("generate", "show"))

@@ -48,6 +48,12 @@ def commit_date(commit: pygit2.Commit) -> str:
     return datetime.fromtimestamp(commit.commit_time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def clone_folder(store: ContentStore, url: str, kind: str = "") -> Path:
+    """Where the clone of an absolute URL is; ``kind`` is ``tip`` for the one without history."""
+    name = hashlib.sha256(url.encode()).hexdigest()[:40]
+    return store.folder / "git" / (f"{name}.{kind}" if kind else name)
+
+
 @dataclass(slots=True)
 class Clone:
     """What the store has of a repository, which can be brought up to date and asked for commits.
@@ -115,6 +121,14 @@ class Clone:
             raise self._unknown(identity, gone=rev is not None)
         return found
 
+    def history(self, identity: str) -> pygit2.Commit:
+        """As :meth:`commit`, with all that came before, as far as the remote can be asked for it."""
+        found = self._find(identity)
+        if found is None and not (self.settings.offline and not is_local(self.url)):
+            self._update()
+            found = self._find(identity)
+        return found or self.commit(identity)
+
     @property
     def _source(self) -> str:
         return self.settings.rewrite(self.url)
@@ -140,8 +154,7 @@ class Clone:
         return found
 
     def _folder(self, kind: str) -> Path:
-        name = hashlib.sha256(self.url.encode()).hexdigest()[:40]
-        return self.store.folder / "git" / (f"{name}.{kind}" if kind else name)
+        return clone_folder(self.store, self.url, kind)
 
     def _heads(self) -> dict[str, str]:
         """What the remote has, by name; a tag's commit under its name and ``^{}``."""

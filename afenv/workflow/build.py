@@ -256,6 +256,23 @@ def _build(
     return built, lock
 
 
+def image_of_lock(project: Project, lock: Lock, name: str, created: int) -> Image:
+    """The image of an environment, built from a lock as it is: nothing is locked, and nothing written.
+
+    ``created`` is in seconds since 1970. E412 if a command in the sandbox gives another result than the lock
+    has, and the other errors of building.
+    """
+    with project.store.in_use():
+        environment = lock.environments[name]
+        if environment.base is not None:
+            from afenv.workflow.base import ensure_base
+
+            ensure_base(project, environment.base, environment.platform, made_by=environment.builder)
+        layers, lock = _layers(project, lock, name, created, True, False, None)
+        project.store.sync()
+        return assemble(lock, name, layers, created, project.store)
+
+
 def _checked(environment: LockedEnvironment) -> str:
     """What ``--check-reproducible`` says when it has found no difference."""
     if environment.builder is not None:

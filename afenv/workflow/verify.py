@@ -129,7 +129,7 @@ def verify(
             )
             wrong = layer_problems(opened) if content else []
             whole = content and not wrong
-            report = _report(target, opened, attachments, trusted, rules, policy, keyless, whole)
+            report = report_on(target, opened, attachments, trusted, rules, policy, keyless, whole)
             bad = (Check("content", "bad", f"{one.place}: {one.message}") for one in wrong)
             return replace(report, checks=(*report.checks, *bad))
     from afenv.oci.referrers import fetch_attachments
@@ -145,7 +145,7 @@ def verify(
     if content:
         registry.pull(remote.reference, store, quiet=quiet)
     opened = OpenedImage(image=image, blobs=store, path=Path(target))
-    report = _report(target, opened, attachments, trusted, rules, policy, keyless, content)
+    report = report_on(target, opened, attachments, trusted, rules, policy, keyless, content)
     foreign = (Check("attachments", "unchecked", f"not read: {text}") for text in skipped)
     return replace(report, checks=(*report.checks, *foreign))
 
@@ -164,7 +164,7 @@ def _refuse_sif(path: Path) -> None:
                 )
 
 
-def _report(
+def report_on(
     target: str,
     opened: OpenedImage,
     attachments: Sequence[Attachment],
@@ -174,6 +174,7 @@ def _report(
     keyless: Vouches | None,
     content: bool,
 ) -> Report:
+    """The report on an image that is open, with what is attached to it."""
     image = opened.image
     held = _held(opened, attachments) if content else None
     facts, checks = verify_image(image, attachments, keys=keys, held=held, vouches=keyless)

@@ -27,7 +27,7 @@ DEBIAN = "https://deb.debian.org"
 SNAPSHOT = "https://snapshot.debian.org/archive"
 IMPORTED_AFTER = timedelta(days=1)  # a snapshot this much later surely has what was published
 # The snapshot service looks at an archive several times a day: a state may appear there only hours later.
-_SNAPSHOT_DELAYS = (timedelta(hours=24), timedelta(hours=12), timedelta(hours=6), timedelta(0))
+SNAPSHOT_DELAYS = (timedelta(hours=24), timedelta(hours=12), timedelta(hours=6), timedelta(0))
 _NAME = re.compile(r"[a-z][a-z0-9-]*\Z")
 _ROLLING = ("sid", "unstable", "experimental")  # suites without -updates and -security
 
@@ -132,7 +132,7 @@ class _Reader:
         return release
 
     def _from_snapshot(self) -> tuple[Release, bytes]:
-        for delay in _SNAPSHOT_DELAYS:
+        for delay in SNAPSHOT_DELAYS:
             url = f"{self.archive.snapshot(self.as_of + delay)}/dists/{self.archive.suite}/InRelease"
             data = self._get(url)
             release = self._check(data, url)

@@ -1,0 +1,99 @@
+"""The README of a bag, for someone who has nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from afenv.archive.index import ArchiveIndex
+
+_TEXT = """\
+# {title}
+
+This is an archive of the analysis `{name}`, version {version}, written by {written_by}. It holds the
+image that the analysis ran in, everything that the image was built from, and what describes both. Nothing in
+it needs a network.
+
+{description}## What is here
+
+| in `data/` | |
+|---|---|
+| `afenv.yaml`, `afenv.lock` | what was asked for, and every byte that came of it, by sha256 |
+| `image/` | the image: an OCI image layout (image-spec 1.1) |
+| `sif/` | the same for Apptainer or Singularity, where it was written |
+| `inputs/debian/` | Debian packages, as an archive with its signed index |
+| `inputs/conda/` | conda packages, as channels |
+| `inputs/pypi/` | Python packages: wheels and source archives |
+| `inputs/base/` | the base image, save the layers that are in `image/` |
+| `inputs/code/` | the code: git bundles or tars, and LFS content by sha256 |
+| `attached/`, `keys/` | bill of materials (SPDX), provenance (SLSA), signatures and keys |
+| `specs/` | the specifications of all these formats |
+| `software/` | afenv itself, and the Python packages that it needs |
+| `data/`, `results/` | data and reference results, where they were archived |
+| `afenv-archive.json` | every file with its size and sha256, and what it belongs to |
+| `ro-crate-metadata.json` | the same for research catalogues (RO-Crate 1.2) |
+
+The images:
+
+{images}
+{notes}## Is it whole?
+
+Every file is in `manifest-sha256.txt` and `manifest-sha512.txt`. Without any other software:
+
+    sha512sum --quiet -c manifest-sha512.txt
+
+`bagit.py --validate .` and `afenv verify .` do the same, and afenv looks at more: signatures, and whether
+every byte that the lock names is here.
+
+## Run it
+
+With a tool that takes OCI layouts, such as skopeo:
+
+    skopeo copy oci:data/image:{reference} docker-daemon:{reference}
+
+With Apptainer: `apptainer run data/sif/NAME.sif`, or `apptainer build NAME.sif oci:data/image:{reference}`.
+
+Without either: the layers are gzip-compressed tar files. `data/image/index.json` names the image manifest,
+and that the layers from the lowest up; unpack them on one another into a folder, and use `chroot` or `bwrap`.
+
+## Build it again
+
+Python 3.11 or newer on Linux is needed. afenv comes with the bag:
+
+    python3 -m venv afenv
+    afenv/bin/pip install --no-index --find-links data/software afenv
+    afenv/bin/afenv verify --rebuild .
+
+That builds the image anew from `data/inputs` alone, and says whether it has the same image ID. To go on
+working with the analysis:
+
+    afenv/bin/afenv restore . --to project -o analysis
+"""
+
+
+def readme_text(index: ArchiveIndex, metadata: Mapping[str, Any]) -> bytes:
+    """The README, in Markdown."""
+    from afenv.oci.image import local_name, local_tag
+
+    images = "".join(
+        f"- `{name}` for {one.platform}: image ID `{one.image_id}`\n"
+        for name, one in sorted(index.environments.items())
+    )
+    first = sorted(index.environments)[0]
+    notes = "".join(f"- {note}\n" for note in index.notes)
+    if index.left_out:
+        notes += "- Left out because of their licences, and needed to build the image again:\n"
+        for one in index.left_out:
+            where = f" ({one.urls[0]})" if one.urls else ""
+            notes += f"    - {one.name}: sha256 `{one.sha256}`{where}\n"
+    description = str(metadata.get("description") or "").strip()
+    return _TEXT.format(
+        title=metadata.get("title") or index.name,
+        name=index.name,
+        version=index.version,
+        written_by=index.written_by,
+        description=description + "\n\n" if description else "",
+        images=images,
+        notes=f"Of this bag:\n\n{notes}\n" if notes else "\n",
+        reference=f"{local_name(index.name, first)}:{local_tag(index.version)}",
+    ).encode()

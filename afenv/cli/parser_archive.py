@@ -1,0 +1,99 @@
+"""The grammar of the commands about archives. Nothing here imports more than argparse."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+Command = Callable[..., argparse.ArgumentParser]
+Option = Callable[[argparse.ArgumentParser], None]
+
+
+def add_archive(command: Command, environment: Option, allow_dirty: Option, as_json: Option) -> None:
+    """``afenv archive``."""
+    sub = command(
+        "archive",
+        "write one bag with the image, everything that it was built from, and how to use both",
+        "What is locked is built first, if it is not built yet.",
+    )
+    environment(sub)
+    group = sub.add_mutually_exclusive_group(required=True)
+    group.add_argument(
+        "-o", "--output", type=Path, metavar="BAG", help="where to write: a folder, BAG.zip or BAG.tar"
+    )
+    group.add_argument(
+        "--ocfl", type=Path, metavar="ROOT", help="add the bag to an OCFL store, where archives share inputs"
+    )
+    sub.add_argument(
+        "--object", metavar="ID", help="the OCFL object whose next version the bag is (default: one for all)"
+    )
+    sub.add_argument(
+        "--part-size", metavar="SIZE", help="split a .zip or .tar into parts of at most SIZE, such as 50G"
+    )
+    sub.add_argument("--no-sif", action="store_true", help="write no SIF (which needs squashfs-tools)")
+    sub.add_argument("--data", action="store_true", help="take the data along, not its references alone")
+    sub.add_argument(
+        "--results",
+        type=Path,
+        metavar="DIR",
+        action="append",
+        default=[],
+        help="a folder with reference results to take along (may be repeated)",
+    )
+    sub.add_argument(
+        "--key",
+        type=Path,
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="a public key that signatures are checked with, to take along (may be repeated)",
+    )
+    sub.add_argument("--sign", type=Path, metavar="KEY", help="sign the images with the private key in KEY")
+    sub.add_argument(
+        "--without-restricted",
+        action="store_true",
+        help="leave out packages whose licence limits who may pass them on, and layers that hold them",
+    )
+    sub.add_argument("--without-afenv", action="store_true", help="do not take afenv's own wheels along")
+    allow_dirty(sub)
+    as_json(sub)
+
+
+def add_to_verify(sub: argparse.ArgumentParser) -> None:
+    """What ``afenv verify`` can do with a bag."""
+    sub.add_argument(
+        "--rebuild",
+        action="store_true",
+        help="of a bag: build the images again from it alone, and compare the image IDs",
+    )
+
+
+def add_restore(command: Command, environment: Option, as_json: Option) -> None:
+    """``afenv restore``."""
+    sub = command(
+        "restore",
+        "take the image, or anything else, out of a bag",
+        "Only what is needed is read, and it is checked.",
+    )
+    sub.add_argument("bag", help="a bag: a folder, .zip, .tar, .parts.json, or ROOT#NAME in an OCFL store")
+    environment(sub)
+    sub.add_argument(
+        "--to",
+        metavar="FORM",
+        help="registry, docker, podman, apptainer, folder, cvmfs, oci, project, or files (as in the bag)",
+    )
+    sub.add_argument(
+        "--facility", type=Path, metavar="FILE", help="choose the form that runs there, by its profile"
+    )
+    sub.add_argument(
+        "--only",
+        metavar="PART",
+        action="append",
+        default=[],
+        help="image, sif, inputs, documents, data, results or software (may be repeated; with --to files)",
+    )
+    sub.add_argument(
+        "-o", "--output", metavar="OUT", help="a folder or file; for a registry HOST[:PORT]/NAME[:TAG]"
+    )
+    as_json(sub)

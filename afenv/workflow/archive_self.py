@@ -1,0 +1,190 @@
+"""afenv itself for a bag: its own wheel, and the wheels of everything that it needs, with their digests.
+
+They are for the Python that runs now and for Linux on this kind of processor; what is installed here is what
+goes along. Found once, they are remembered in the store, so that the next archive needs no network.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+from afenv import canonical
+from afenv.archive.items import Item, of_blob, of_bytes
+from afenv.archive.names import safe_part
+from afenv.digest import sha256_bytes
+from afenv.documents.lock import LockedFile, LockedPython
+from afenv.documents.manifest import PypiSection
+from afenv.errors import AfenvError
+from afenv.resolve.pypi_inputs import normalised
+from afenv.store.fetch import Fetcher
+from afenv.workflow.project import Project
+
+FOLDER = "software"
+KIND = "software-1"
+_TIME = (1980, 1, 1, 0, 0, 0)
+
+
+def software_items(project: Project) -> Iterator[Item]:
+    """The wheels under ``software/``, and a requirements file with their digests; E736."""
+    pins = sorted(f"{name}=={version}" for name, version in needed().items())
+    key = sha256_bytes(canonical.compact([pins, _python(), platform.machine()]))
+    known = project.store.load_key(KIND, key)
+    files = [
+        LockedFile(urls=tuple(one["urls"]), size=one["size"], sha256=one["sha256"]) for one in known or ()
+    ]
+    if not files:
+        files = _resolve(project, pins)
+        value = [{"urls": list(one.urls), "size": one.size, "sha256": one.sha256} for one in files]
+        project.store.save_key(KIND, key, value)
+    try:
+        Fetcher(project.store, project.settings, quiet=project.quiet).files(
+            files, title="Downloading afenv's own wheels"
+        )
+    except AfenvError as error:
+        raise _not_to_be_had(error) from None
+    name, wheel = own_wheel(project)
+    lines = [f"afenv @ file:{name} --hash=sha256:{hashlib.sha256(wheel).hexdigest()}"]
+    yield of_bytes(f"{FOLDER}/{name}", wheel, "software", "wheel of afenv")
+    for file in sorted(files, key=lambda file: file.file_name):
+        path = f"{FOLDER}/{safe_part(file.file_name)}"
+        yield of_blob(path, project.store, file.digest, "software", "a wheel that afenv needs")
+        distribution, version = file.file_name.split("-")[:2]
+        lines.append(f"{normalised(distribution)}=={version} --hash=sha256:{file.sha256}")
+    text = f"# for Python {_python()} on Linux, {platform.machine()}\n" + "\n".join(lines[1:]) + "\n"
+    yield of_bytes(f"{FOLDER}/requirements.txt", text.encode(), "software", "what afenv needs, by digest")
+
+
+def _python() -> str:
+    return f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def needed() -> dict[str, str]:
+    """The installed distributions that afenv needs, with their versions, by normalised name."""
+    from packaging.requirements import Requirement
+
+    found: dict[str, str] = {}
+    waiting: list[tuple[str, frozenset[str]]] = [("afenv", frozenset())]
+    seen = set()
+    while waiting:
+        name, extras = waiting.pop()
+        if (name, extras) in seen:
+            continue
+        seen.add((name, extras))
+        try:
+            distribution = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            raise AfenvError(
+                "E736", f"{name}, which afenv needs, is not installed as a distribution"
+            ) from None
+        if name != "afenv":
+            found[name] = distribution.version
+        for text in distribution.requires or ():
+            requirement = Requirement(text)
+            marker = requirement.marker
+            if marker is None or any(marker.evaluate({"extra": extra}) for extra in extras or {""}):
+                waiting.append((normalised(requirement.name), frozenset(requirement.extras)))
+    return found
+
+
+def _resolve(project: Project, pins: list[str]) -> list[LockedFile]:
+    from afenv.resolve.pypi import resolve_pypi
+
+    if project.settings.offline:
+        raise AfenvError("E736", "offline, and afenv's own wheels were not downloaded yet")
+    version = platform.python_version()
+    python = LockedPython(version=version, executable=sys.executable, site_packages="/lib", scripts="/bin")
+    libc = re.fullmatch(r"(\d+)\.(\d+).*", platform.libc_ver()[1])
+    glibc = (int(libc[1]), int(libc[2])) if libc else (2, 28)
+    architecture = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    try:
+        wheels = resolve_pypi(
+            PypiSection(dependencies=tuple(pins)),
+            project.folder,
+            python,
+            glibc,
+            f"linux/{architecture}",
+            datetime.now(UTC),
+            settings=project.settings,
+            store=project.store,
+        )
+    except AfenvError as error:
+        raise _not_to_be_had(error) from None
+    return [wheel.file for wheel in wheels]
+
+
+def _not_to_be_had(error: AfenvError) -> AfenvError:
+    problem = error.problems[0]
+    return AfenvError("E736", f"{problem.code}: {problem.message}", place=problem.place)
+
+
+def own_wheel(project: Project) -> tuple[str, bytes]:
+    """afenv's wheel, the same bytes each time: out of what is installed, or built from its checkout."""
+    distribution = metadata.distribution("afenv")
+    origin = distribution.read_text("direct_url.json")
+    place = json.loads(origin) if origin else {}
+    if place.get("dir_info", {}).get("editable"):
+        return _built(project, Path(place["url"].removeprefix("file://")))
+    return _packed(distribution)
+
+
+def _built(project: Project, source: Path) -> tuple[str, bytes]:
+    from uv import find_uv_bin
+
+    with tempfile.TemporaryDirectory() as folder:
+        command = [find_uv_bin(), "build", "--wheel", "--quiet", "--out-dir", folder, str(source)]
+        if project.settings.offline:
+            command.insert(1, "--offline")
+        done = subprocess.run(
+            command,
+            check=False,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "SOURCE_DATE_EPOCH": "315532800"},
+        )
+        wheels = sorted(Path(folder).glob("*.whl"))
+        if done.returncode or len(wheels) != 1:
+            reason = (done.stderr.strip().splitlines() or ["uv said nothing"])[-1]
+            raise AfenvError("E736", f"afenv's wheel cannot be built: {reason}", place=str(source))
+        return wheels[0].name, wheels[0].read_bytes()
+
+
+def _packed(distribution: metadata.Distribution) -> tuple[str, bytes]:
+    """A wheel out of the files of an installed distribution (binary distribution format, PyPA)."""
+    import zipfile
+
+    info = f"afenv-{distribution.version}.dist-info"
+    contents: dict[str, bytes] = {}
+    for file in distribution.files or ():
+        name = file.as_posix()
+        own = name.startswith(("afenv/", "afenv_builders/", "afenv_registry/", f"{info}/"))
+        made_here = name.endswith((".pyc", "/RECORD", "/INSTALLER", "/REQUESTED", "/direct_url.json"))
+        if own and not made_here:
+            contents[name] = Path(str(file.locate())).read_bytes()
+    rows = io.StringIO()
+    writer = csv.writer(rows, lineterminator="\n")
+    for name in sorted(contents):
+        digest = base64.urlsafe_b64encode(hashlib.sha256(contents[name]).digest()).rstrip(b"=").decode()
+        writer.writerow([name, f"sha256={digest}", len(contents[name])])
+    writer.writerow([f"{info}/RECORD", "", ""])
+    contents[f"{info}/RECORD"] = rows.getvalue().encode()
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(contents, key=lambda name: (name.startswith(info), name)):
+            member = zipfile.ZipInfo(name, _TIME)
+            member.external_attr = 0o100644 << 16
+            archive.writestr(member, contents[name])
+    return f"afenv-{distribution.version}-py3-none-any.whl", out.getvalue()
