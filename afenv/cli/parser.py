@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import cast
 
 import afenv
-from afenv.cli.parser_archive import add_archive, add_restore, add_to_verify
+from afenv.cli.parser_archive import add_archive, add_to_verify
 from afenv.cli.parser_rerun import add_rerun
 
 DESCRIPTION = """\
@@ -239,7 +239,6 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
     add_to_verify(sub)
     _json(sub)
     add_archive(command, _environment, _allow_dirty, _json)
-    add_restore(command, _environment, _json)
 
     sub = command("key", "make a key for signatures, or show what a public key is known by")
     sub.add_argument("action", choices=("generate", "show"))
