@@ -67,6 +67,8 @@ Python 3.11 or newer on Linux is needed. afenv comes with the bag:
 That builds the image anew from `data/inputs` alone, and says whether it has the same image ID. To go on
 working with the analysis:
 
+    afenv/bin/afenv restore . --to project -o analysis
+
 
 """
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import cast
 
 import afenv
-from afenv.cli.parser_archive import add_archive, add_to_verify
+from afenv.cli.parser_archive import add_archive, add_restore, add_to_verify
 from afenv.cli.parser_rerun import add_rerun
 
 DESCRIPTION = """\
@@ -239,6 +239,7 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
     add_to_verify(sub)
     _json(sub)
     add_archive(command, _environment, _allow_dirty, _json)
+    add_restore(command, _environment, _json)
 
     sub = command("key", "make a key for signatures, or show what a public key is known by")
     sub.add_argument("action", choices=("generate", "show"))
@@ -271,7 +272,7 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
         type=Path,
         default=Path(),
         metavar="IMAGE",
-        help="an OCI layout, an archive, a SIF, a lock, or a folder with a lock (default: this one)",
+        help="an OCI layout, an archive, a SIF, a bag, a lock, or a folder with a lock (default: this one)",
     )
     sub.add_argument("--facility", type=Path, metavar="FILE", required=True, help="the facility's profile")
     _environment(sub)

@@ -67,3 +67,33 @@ def add_to_verify(sub: argparse.ArgumentParser) -> None:
         action="store_true",
         help="of a bag: build the images again from it alone, and compare the image IDs",
     )
+
+
+def add_restore(command: Command, environment: Option, as_json: Option) -> None:
+    """``afenv restore``."""
+    sub = command(
+        "restore",
+        "take the image, or anything else, out of a bag",
+        "Only what is needed is read, and it is checked.",
+    )
+    sub.add_argument("bag", help="a bag: a folder, .zip, .tar, .parts.json, or ROOT#NAME in an OCFL store")
+    environment(sub)
+    sub.add_argument(
+        "--to",
+        metavar="FORM",
+        help="registry, docker, podman, apptainer, folder, cvmfs, oci, project, or files (as in the bag)",
+    )
+    sub.add_argument(
+        "--facility", type=Path, metavar="FILE", help="choose the form that runs there, by its profile"
+    )
+    sub.add_argument(
+        "--only",
+        metavar="PART",
+        action="append",
+        default=[],
+        help="image, sif, inputs, documents, data, results or software (may be repeated; with --to files)",
+    )
+    sub.add_argument(
+        "-o", "--output", metavar="OUT", help="a folder or file; for a registry HOST[:PORT]/NAME[:TAG]"
+    )
+    as_json(sub)

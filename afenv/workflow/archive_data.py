@@ -1,53 +1,60 @@
-"""The data of an analysis for a bag: each file that is pinned, checked."""
+"""The data of an analysis for a bag: each file that is pinned, fetched and checked."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from afenv.archive.items import Item, of_blob
 from afenv.archive.names import safe_part
-from afenv.documents.lock import Lock, LockedFile
+from afenv.documents.lock import Lock
 from afenv.errors import AfenvError
-from afenv.store.fetch import Fetcher
 from afenv.workflow.project import Project
-
-FETCHED = ("http", "https", "file")
 
 
 @contextmanager
 def data_items(project: Project, lock: Lock) -> Iterator[list[Item]]:
-    """The items of all data; E732 for what is not pinned or has no source that can be read."""
-    items = []
-    fetcher = Fetcher(project.store, project.settings, quiet=project.quiet)
+    """The items of all data, in files that last as long as the block.
+
+    E732 for what is not pinned, and the errors of :func:`afenv.data.fetch.fetch_all`.
+    """
+    from afenv.data.access import DataAccess
+    from afenv.data.fetch import fetch_all
+
     for data in lock.data:
         if not data.pinned:
             raise AfenvError(
                 "E732",
                 f"the data {data.name} is not pinned: its files, sizes and sha256 are not in the lock",
                 place=str(project.lock_path),
-                remedy="Run `afenv data pin` first, or archive references alone, without --data.",
+                remedy="Run `afenv data pin` first, or archive the references alone, without --data.",
             )
-        for file in data.files:
-            assert file.size is not None and file.sha256 is not None
-            digest = f"sha256:{file.sha256}"
-            if not project.store.trusted(digest, file.size):
-                urls = [_absolute(project, uri) for uri in file.uris]
-                usable = tuple(url for url in urls if url.partition(":")[0] in FETCHED)
-                if not usable:
-                    text = f"no source of {data.name}/{file.path} can be read: {', '.join(file.uris)}"
-                    raise AfenvError("E732", text, place=str(project.lock_path))
-                fetcher.file(LockedFile(urls=usable, size=file.size, sha256=file.sha256), title=file.path)
-            inside = "/".join(safe_part(part) for part in file.path.split("/"))
-            path = f"data/{safe_part(data.name)}/{inside}"
-            items.append(of_blob(path, project.store, digest, "data", f"data {data.name}: {file.path}"))
-    yield items
-
-
-def _absolute(project: Project, uri: str) -> str:
-    """A ``file:`` URI relative to the manifest as an absolute one, and a path as a URI."""
-    if uri.startswith("file:") and not uri.startswith("file:/"):
-        return (project.folder / uri.removeprefix("file:")).resolve().as_uri()
-    if ":" not in uri.partition("/")[0]:
-        return (project.folder / uri).resolve().as_uri()
-    return uri
+    access = DataAccess(project.settings, project.store, project.folder)
+    store = project.store
+    with tempfile.TemporaryDirectory(dir=store.temporary_folder(), prefix="data-") as folder:
+        wanted = [(data, Path(folder) / str(number)) for number, data in enumerate(lock.data)]
+        fetched = fetch_all(wanted, access=access, quiet=project.quiet)
+        items = []
+        for data, paths in zip(lock.data, fetched, strict=True):
+            for file, here in zip(data.files, paths, strict=True):
+                assert file.size is not None and file.sha256 is not None
+                inside = "/".join(safe_part(part) for part in file.path.split("/"))
+                path = f"data/{safe_part(data.name)}/{inside}"
+                about = f"data {data.name}: {file.path}"
+                if store.trusted(f"sha256:{file.sha256}", file.size):
+                    items.append(of_blob(path, store, f"sha256:{file.sha256}", "data", about))
+                else:  # it came from this machine, and is ours now
+                    items.append(
+                        Item(
+                            path=path,
+                            size=file.size,
+                            sha256=file.sha256,
+                            part="data",
+                            file=here,
+                            about=about,
+                            link=True,
+                        )
+                    )
+        yield items

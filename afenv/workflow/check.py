@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from afenv.archive.source import is_bag_name
 from afenv.documents.data import LockedData
 from afenv.documents.facility import FacilityProfile
 from afenv.documents.lock import FILE_NAME as LOCK_NAME
@@ -60,6 +61,8 @@ def needs_of(
     """What the target needs; see :func:`check`."""
     if target.is_dir() and ((target / MANIFEST_NAME).is_file() or (target / LOCK_NAME).is_file()):
         return _of_project(target, store, environment, content, quiet)
+    if is_bag_name(target):
+        return _of_bag(target, store, environment, content, quiet)
     if target.is_file() and target.suffix in (".lock", ".json"):
         return _of_lock(read_lock(target), None, environment)
     return [_of_image(target, store, content, quiet)]
@@ -124,45 +127,62 @@ def _of_locked(
 
 def _of_image(path: Path, store: ContentStore, content: bool, quiet: bool) -> Needs:
     from afenv.oci.forms import open_tree
-    from afenv.run.cvmfs import needed_revisions
 
     with open_tree(path) as tree:
-        config = dict(tree.config or {})
-        settings = config.get("config") or {}
-        labels = settings.get("Labels") or {}
-        lock = _attached_lock(tree.opened, path) if tree.opened is not None else None
-        environment = labels.get(media.ENVIRONMENT, "")
-        locked = lock.environments.get(environment) if lock is not None else None
-        mounted = tuple(
-            CvmfsNeed(name=one.name, revision=one.revision, root_hash=one.root_hash)
-            for one in needed_revisions(labels)
+        return of_tree(tree, path, store, content, quiet)
+
+
+def _of_bag(
+    path: Path, store: ContentStore, environment: str | None, content: bool, quiet: bool
+) -> list[Needs]:
+    from afenv.workflow.archive_bag import open_archive
+    from afenv.workflow.archive_restore import needs_of_bag
+
+    with open_archive(path) as bag:
+        names = [environment] if environment is not None else sorted(bag.index.environments)
+        return [needs_of_bag(bag, name, store, content=content, quiet=quiet) for name in names]
+
+
+def of_tree(tree: Tree, path: Path, store: ContentStore, content: bool, quiet: bool) -> Needs:
+    """What an image that is open needs; see :func:`check`."""
+    from afenv.run.cvmfs import needed_revisions
+
+    config = dict(tree.config or {})
+    settings = config.get("config") or {}
+    labels = settings.get("Labels") or {}
+    lock = _attached_lock(tree.opened, path) if tree.opened is not None else None
+    environment = labels.get(media.ENVIRONMENT, "")
+    locked = lock.environments.get(environment) if lock is not None else None
+    mounted = tuple(
+        CvmfsNeed(name=one.name, revision=one.revision, root_hash=one.root_hash)
+        for one in needed_revisions(labels)
+    )
+    if lock is not None and locked is not None:
+        needs = replace(_of_locked(lock.name, environment, locked, None, lock.data), cvmfs=mounted)
+    else:
+        needs = Needs(
+            name=labels.get(media.ANALYSIS) or path.name,
+            architecture=config.get("architecture"),
+            gpu=gpu_of_variables(settings.get("Env") or (), ours=media.ANALYSIS in labels),
+            cvmfs=mounted,
+            packages=False,
         )
-        if lock is not None and locked is not None:
-            needs = replace(_of_locked(lock.name, environment, locked, None, lock.data), cvmfs=mounted)
-        else:
-            needs = Needs(
-                name=labels.get(media.ANALYSIS) or path.name,
-                architecture=config.get("architecture"),
-                gpu=gpu_of_variables(settings.get("Env") or (), ours=media.ANALYSIS in labels),
-                cvmfs=mounted,
-                packages=False,
-            )
-        image = tree.image
-        if image is not None and tree.form == "oci":
-            kinds = {"zstd" if layer.media_type.endswith("zstd") else "gzip" for layer in image.layers}
-            needs = replace(
-                needs,
-                compression=tuple(sorted(kinds)),
-                layers=len(image.layers),
-                size=sum(layer.size for layer in image.layers),
-            )
-        elif path.is_file():
-            needs = replace(needs, forms=("sif",), size=path.stat().st_size)
-        if content and tree.opened is not None:
-            needs = with_binaries(needs, _declared(tree.opened, store, quiet))
-        elif content:
-            needs = _with_libc(needs, tree)
-        return needs
+    image = tree.image
+    if image is not None and tree.form == "oci":
+        kinds = {"zstd" if layer.media_type.endswith("zstd") else "gzip" for layer in image.layers}
+        needs = replace(
+            needs,
+            compression=tuple(sorted(kinds)),
+            layers=len(image.layers),
+            size=sum(layer.size for layer in image.layers),
+        )
+    elif path.is_file():
+        needs = replace(needs, forms=("sif",), size=path.stat().st_size)
+    if content and tree.opened is not None:
+        needs = with_binaries(needs, _declared(tree.opened, store, quiet))
+    elif content:
+        needs = _with_libc(needs, tree)
+    return needs
 
 
 def _with_libc(needs: Needs, tree: Tree) -> Needs:
