@@ -51,7 +51,7 @@ def tests_on(session: nox.Session) -> None:
 def property(session: nox.Session) -> None:
     """The property-based tests, with many more examples than the default tests try."""
     session.env["HYPOTHESIS_PROFILE"] = "thorough"
-    _pytest(session, "-n", "auto", "-m", "hypothesis and not services and not network")
+    _pytest(session, "-n", "auto", "-m", "hypothesis and not services and not network and not cvmfs_server")
 
 
 @nox.session
@@ -59,6 +59,12 @@ def services(session: nox.Session) -> None:
     """The tests with real services and runtimes: dockerd, podman, skopeo, umoci, docker-registry, apt."""
     _group(session, "services")
     _pytest(session, "-m", "services")
+
+
+@nox.session
+def cvmfs_server(session: nox.Session) -> None:
+    """The tests with CVMFS's own client and server, as root on a host that has them; CI does not."""
+    _pytest(session, "-m", "cvmfs_server")
 
 
 @nox.session
