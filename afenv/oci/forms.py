@@ -185,12 +185,13 @@ def _reader(squashfs: Squashfs) -> Callable[[bool, Keep, dict[str, LayerFiles] |
 def folder_files(folder: Path, *, contents: bool = True, keep: Keep = lambda _: False) -> Files:
     """Everything in a folder, symbolic links as themselves; E001 if something cannot be read."""
     found = {}
+    attributes = not _on_cvmfs(folder)
     try:
         for place, folders, names in os.walk(folder, onerror=_raise):
             inside = os.path.relpath(place, folder)
             for name in (*folders, *names):
                 path = name if inside == "." else f"{inside}/{name}"
-                entry = _folder_entry(f"{place}/{name}", path, contents, keep)
+                entry = _folder_entry(f"{place}/{name}", path, contents, keep, attributes)
                 if entry is not None:
                     found[path] = entry
     except OSError as error:
@@ -202,7 +203,18 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _folder_entry(name: str, path: str, contents: bool, keep: Keep) -> Entry | None:
+def _on_cvmfs(folder: Path) -> bool:
+    """Whether the folder is in a CVMFS repository, whose files seem to have extended attributes: those by
+    which its client answers questions. Any path up to the mount may tell the repository's name."""
+    for place in (folder.resolve(), *folder.resolve().parents):
+        with contextlib.suppress(OSError):
+            return bool(os.getxattr(place, "user.fqrn"))
+        if place.is_mount():
+            break
+    return False
+
+
+def _folder_entry(name: str, path: str, contents: bool, keep: Keep, attributes: bool) -> Entry | None:
     status = os.lstat(name)
     kind = _KINDS.get(stat.S_IFMT(status.st_mode))
     if kind is None:
@@ -231,7 +243,7 @@ def _folder_entry(name: str, path: str, contents: bool, keep: Keep) -> Entry | N
         mtime=int(status.st_mtime),
         sha256=sha256,
         target=target,
-        xattrs=_xattrs(name),
+        xattrs=_xattrs(name) if attributes else (),
         content=content,
     )
 

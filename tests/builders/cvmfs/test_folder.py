@@ -138,6 +138,20 @@ def test_an_ordinary_image_has_the_same_tree_digest(store, tmp_path):
     assert inspect_image(root / NAME).as_json()["image_id"] == image.image_id
 
 
+def test_what_cvmfs_answers_as_attributes_is_not_of_the_image(store, tmp_path):
+    image = make_image(store)
+    root, layout = tmp_path / "out", tmp_path / "image.oci"
+    publish(image, store, root)
+    write_layout(image, store, layout)
+    try:
+        os.setxattr(root / NAME / "hello.txt", "user.hash", b"0")
+    except OSError:
+        pytest.skip("this file system has no extended attributes")
+    assert diff(layout, root / NAME).differs
+    os.setxattr(root, "user.fqrn", b"sw.example.org")
+    assert not diff(layout, root / NAME).differs
+
+
 def test_what_is_in_the_flat_tree(hard, store, tmp_path):
     root = tmp_path / "out"
     publish(hard, store, root)
