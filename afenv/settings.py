@@ -14,6 +14,9 @@ They come from the environment; nothing here changes a byte of a lock or an imag
 ``AFENV_FACILITY``          a facility's profile, which gives the order of runtimes without ``AFENV_RUNTIME``
 ``AFENV_DATA_HOSTS``        hosts of data that may see your token or proxy, such as ``*.cern.ch``
 ``AFENV_XROOTD``            ``xrdcp``: read XRootD by its command line, also where its Python bindings are
+``AFENV_CATALOGUE``         the catalogue of images: a file, or ``HOST[:PORT]/NAME[:TAG]``
+``AFENV_CATALOGUE_TRUST``   files with public keys whose signature on it counts, separated by colons
+``AFENV_CATALOGUE_KEY``     the private key that signs it
 ``AFENV_DOCKER``            the command that starts Docker, such as ``/usr/bin/docker --context lab``
 ``AFENV_PODMAN``            the command that starts Podman, such as ``podman --runtime runc``
 ``AFENV_APPTAINER``         the command that starts Apptainer; default ``apptainer``, else ``singularity``

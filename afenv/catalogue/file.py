@@ -25,6 +25,7 @@ LARGEST = 64 << 20  # bytes of a file
 LARGEST_FRAME = 64 << 20  # bytes of a frame, decompressed
 BLOCK = 128  # records in a frame
 LEVEL = 12  # of zstd
+SKIPPABLE = 0x184D2A50  # begins a frame that decompressors skip (RFC 8878, 3.1.2)
 NONE = -1  # in a column: not known, or none
 
 MACHINE = ("architecture", "level", "level-of", "glibc", "kernel")
@@ -145,10 +146,8 @@ class Catalogue:
         starts = [length]
         for size in header["frames"]:
             starts.append(starts[-1] + size)
-        if starts[-1] != len(data):
-            message = f"it should have {starts[-1]} bytes and has {len(data)}"
-            raise AfenvError("E622", message, place=place)
         self._starts = starts
+        self.signature = self._last_frame()
         self._lines: dict[int, list[bytes]] = {}
         self.header: Mapping[str, Any] = header
         self.name: str = header["name"]
@@ -160,8 +159,29 @@ class Catalogue:
 
     @property
     def digest(self) -> str:
-        """The digest of the file."""
+        """The digest of the file, with its signature."""
         return sha256_bytes(self.data)
+
+    @property
+    def signed(self) -> bytes:
+        """The file without its signature: what is signed."""
+        return self.data[: self._starts[-1]]
+
+    def with_signature(self, bundle: bytes) -> Catalogue:
+        """The file with a signature in the place of its own."""
+        frame = SKIPPABLE.to_bytes(4, "little") + len(bundle).to_bytes(4, "little") + bundle
+        return Catalogue(self.signed + frame, self.place)
+
+    def _last_frame(self) -> bytes | None:
+        """The signature, in a frame that programs skip which know zstd only; None if there is none."""
+        rest = self.data[self._starts[-1] :]
+        expected = self._starts[-1] + 8 + int.from_bytes(rest[4:8], "little") if rest else self._starts[-1]
+        if len(self.data) != expected:
+            message = f"it should have {expected} bytes and has {len(self.data)}"
+            raise AfenvError("E622", message, place=self.place)
+        if rest and int.from_bytes(rest[:4], "little") != SKIPPABLE:
+            raise AfenvError("E622", "what follows its records is no signature", place=self.place)
+        return rest[8:] or None
 
     @property
     def more(self) -> dict[str, Any]:
@@ -250,6 +270,9 @@ def _check_index(header: Mapping[str, Any]) -> None:
     for name, value, keys in (("index", index, (*WORDS, *NUMBERS)), ("tables", tables, _TABLES)):
         if not isinstance(value, dict) or not value.keys() >= set(keys):
             raise Misshapen(f"expected an object with {', '.join(keys)}", name)
+    for table in _TABLES:
+        if not isinstance(tables[table], list):
+            raise Misshapen(f"expected a list, found {kind(tables[table])}", f"tables.{table}")
     for column in (*WORDS, *NUMBERS):
         values = index[column]
         if not isinstance(values, list) or len(values) != count:
@@ -271,8 +294,6 @@ def _check_index(header: Mapping[str, Any]) -> None:
         "carrier": _CARRIER,
     }
     for table, check in checks.items():
-        if not isinstance(tables[table], list):
-            raise Misshapen("expected a list", f"tables.{table}")
         for number, entry in enumerate(tables[table]):
             try:
                 check(entry)

@@ -321,6 +321,11 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
 
         add_data(command)
 
+    if only in (None, "catalogue", "select"):
+        from afenv.cli.parser_catalogue import add_catalogue
+
+        add_catalogue(command)
+
     sub = command("demo", "build the example analysis, and run it where a container runtime is found")
     sub.add_argument("folder", nargs="?", type=Path, default=Path("dimuon"), help="default: ./dimuon")
     if only is not None and only not in commands.choices:

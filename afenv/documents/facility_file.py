@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from afenv.documents.cuda import cuda_tables, dotted, version
 from afenv.documents.facility import (
@@ -30,6 +30,18 @@ from afenv.documents.yaml_tree import Document, DocumentPath, format_path, read_
 from afenv.errors import AfenvError, Problem
 from afenv.record import values_of
 from afenv.specs import specs_folder
+
+
+class KeyStore(Protocol):
+    """Where the verdict on a profile is kept; the content store is one."""
+
+    def load_key(self, kind: str, key: str) -> Any | None:
+        """What was saved under a key."""
+        ...  # pragma: no cover
+
+    def save_key(self, kind: str, key: str, value: Any) -> None:
+        """Save a value under a key."""
+        ...  # pragma: no cover
 
 
 def _schema() -> Any:
@@ -75,6 +87,35 @@ def read_facility(path: Path) -> FacilityProfile:
             remedy="Check the path; `afenv facility probe -o FILE` writes one for the machine at hand.",
         ) from None
     return parse_facility(data, str(path))
+
+
+def read_facility_cached(path: Path, store: KeyStore) -> FacilityProfile:
+    """As :func:`read_facility`, but a profile that was valid before is not checked again.
+
+    The tree is kept under the digest of the file's bytes, of schema and tables, and of this version of afenv.
+    """
+    import hashlib
+
+    import afenv
+
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return read_facility(path)
+    folder = specs_folder()
+    parts = (
+        data,
+        (folder / "facility" / "v1" / "schema.json").read_bytes(),
+        (folder / "cuda.toml").read_bytes(),
+    )
+    digests = b"".join(hashlib.sha256(part).digest() for part in (*parts, afenv.__version__.encode()))
+    key = "sha256:" + hashlib.sha256(digests).hexdigest()
+    tree = store.load_key("facility", key)
+    if not isinstance(tree, dict):
+        profile = parse_facility(data, str(path))
+        store.save_key("facility", key, facility_tree(profile))
+        return profile
+    return facility_from_tree(tree)
 
 
 def contradictions(document: Document) -> Iterator[Problem]:

@@ -31,7 +31,8 @@ _RELEASE = re.compile(rb"GNU C Library[^\n]{0,60}(?:stable|development) release 
 class Declared:
     """What files declare; ``level_of`` is the path of the one with the highest level.
 
-    ``gpu`` tells whether any file has room for GPU code, ``files`` which code each of them holds.
+    ``size`` is that of all files together, in bytes. ``gpu`` tells whether any file has room
+    for GPU code, ``files`` which code each of them holds.
     """
 
     level: int | None = None
@@ -40,6 +41,7 @@ class Declared:
     glibc: Version | None = None
     gpu: bool = False
     files: tuple[tuple[str, tuple[GpuCode, ...]], ...] = ()
+    size: int = 0
 
     @property
     def code(self) -> tuple[GpuCode, ...]:
@@ -58,6 +60,7 @@ class Declared:
                 [path, [[code.kind, list(code.capability), code.variant] for code in codes]]
                 for path, codes in self.files
             ],
+            "size": self.size,
         }
 
 
@@ -79,14 +82,16 @@ def declared_from_json(value: Any) -> Declared:
             )
             for path, codes in value["files"]
         ),
+        size=value["size"],
     )
 
 
 def together(parts: Iterable[Declared]) -> Declared:
     """What several sets of files declare, the uppermost last: its C library is the one that counts."""
     level, level_of, kernel, glibc = None, "", None, None
-    gpu, files = False, dict[str, tuple[GpuCode, ...]]()
+    gpu, files, size = False, dict[str, tuple[GpuCode, ...]](), 0
     for part in parts:
+        size += part.size
         if part.level is not None and part.level > (level or 0):
             level, level_of = part.level, part.level_of
         glibc = part.glibc or glibc
@@ -100,6 +105,7 @@ def together(parts: Iterable[Declared]) -> Declared:
         glibc=glibc,
         gpu=gpu,
         files=tuple(sorted(files.items())),
+        size=size,
     )
 
 
@@ -125,9 +131,10 @@ def read_file(path: str, data: bytes | memoryview) -> Declared | None:
 
 def read_tar(stream: BinaryIO) -> Declared:
     """What the files of a layer declare; whiteouts are not looked at."""
-    found = []
+    found, size = [], 0
     with tarfile.open(fileobj=stream, mode="r|") as tar:
         for member in tar:
+            size += member.size if member.isreg() else 0
             if not member.isreg() or member.size < 64:
                 continue
             file = tar.extractfile(member)
@@ -139,7 +146,7 @@ def read_tar(stream: BinaryIO) -> Declared:
             declared = _read_member(member.name.lstrip("./"), start, file, member.size)
             if declared is not None:
                 found.append(declared)
-    return together(found)
+    return replace(together(found), size=size)
 
 
 def is_libc(path: str) -> bool:
@@ -173,4 +180,5 @@ def with_binaries(needs: Needs, declared: Declared) -> Needs:
         glibc=needs.glibc or declared.glibc,
         kernel=needs.kernel or declared.kernel,
         gpu=gpu,
+        unpacked=declared.size or needs.unpacked,
     )

@@ -110,6 +110,10 @@ class Repository(Protocol):
         """The manifest, checked; None if there is none."""
         ...  # pragma: no cover
 
+    def find_own(self, name: str) -> str | None:
+        """The digest of what the registry itself, no mirror, has under a tag or digest; None if nothing."""
+        ...  # pragma: no cover
+
     def get_manifest(self, name: str) -> RemoteManifest:
         """The manifest, checked; E604 if there is none."""
         ...  # pragma: no cover

@@ -33,8 +33,9 @@ from afenv.store.content import ContentStore
 
 if TYPE_CHECKING:
     from afenv.oci.forms import Tree
+    from afenv.oci.model import Image
 
-KIND = "declared-2"  # what is kept of a layer, by its diff_id
+KIND = "declared-3"  # what is kept of a layer, by its diff_id
 
 
 def check(
@@ -145,12 +146,26 @@ def _of_bag(
 
 def of_tree(tree: Tree, path: Path, store: ContentStore, content: bool, quiet: bool) -> Needs:
     """What an image that is open needs; see :func:`check`."""
+    lock = _attached_lock(tree.opened, path) if tree.opened is not None else None
+    needs = needs_of_config(dict(tree.config or {}), lock, path.name)
+    image = tree.image
+    if image is not None and tree.form == "oci":
+        needs = with_layers(needs, image)
+    elif path.is_file():
+        needs = replace(needs, forms=("sif",), size=path.stat().st_size)
+    if content and tree.opened is not None:
+        needs = with_binaries(needs, declared_of(tree.opened, store, quiet))
+    elif content:
+        needs = _with_libc(needs, tree)
+    return needs
+
+
+def needs_of_config(config: Mapping[str, Any], lock: Lock | None, name: str) -> Needs:
+    """What an image needs by its config, and by its lock where there is one; ``name`` if none is told."""
     from afenv.run.cvmfs import needed_revisions
 
-    config = dict(tree.config or {})
     settings = config.get("config") or {}
     labels = settings.get("Labels") or {}
-    lock = _attached_lock(tree.opened, path) if tree.opened is not None else None
     environment = labels.get(media.ENVIRONMENT, "")
     locked = lock.environments.get(environment) if lock is not None else None
     mounted = tuple(
@@ -158,31 +173,25 @@ def of_tree(tree: Tree, path: Path, store: ContentStore, content: bool, quiet: b
         for one in needed_revisions(labels)
     )
     if lock is not None and locked is not None:
-        needs = replace(_of_locked(lock.name, environment, locked, None, lock.data), cvmfs=mounted)
-    else:
-        needs = Needs(
-            name=labels.get(media.ANALYSIS) or path.name,
-            architecture=config.get("architecture"),
-            gpu=gpu_of_variables(settings.get("Env") or (), ours=media.ANALYSIS in labels),
-            cvmfs=mounted,
-            packages=False,
-        )
-    image = tree.image
-    if image is not None and tree.form == "oci":
-        kinds = {"zstd" if layer.media_type.endswith("zstd") else "gzip" for layer in image.layers}
-        needs = replace(
-            needs,
-            compression=tuple(sorted(kinds)),
-            layers=len(image.layers),
-            size=sum(layer.size for layer in image.layers),
-        )
-    elif path.is_file():
-        needs = replace(needs, forms=("sif",), size=path.stat().st_size)
-    if content and tree.opened is not None:
-        needs = with_binaries(needs, _declared(tree.opened, store, quiet))
-    elif content:
-        needs = _with_libc(needs, tree)
-    return needs
+        return replace(_of_locked(lock.name, environment, locked, None, lock.data), cvmfs=mounted)
+    return Needs(
+        name=labels.get(media.ANALYSIS) or name,
+        architecture=config.get("architecture"),
+        gpu=gpu_of_variables(settings.get("Env") or (), ours=media.ANALYSIS in labels),
+        cvmfs=mounted,
+        packages=False,
+    )
+
+
+def with_layers(needs: Needs, image: Image) -> Needs:
+    """The needs with what the manifest says of the layers."""
+    kinds = {"zstd" if layer.media_type.endswith("zstd") else "gzip" for layer in image.layers}
+    return replace(
+        needs,
+        compression=tuple(sorted(kinds)),
+        layers=len(image.layers),
+        size=sum(layer.size for layer in image.layers),
+    )
 
 
 def _with_libc(needs: Needs, tree: Tree) -> Needs:
@@ -233,7 +242,7 @@ def _attached_lock(opened: Any, path: Path) -> Lock | None:
     return None
 
 
-def _declared(opened: Any, store: ContentStore, quiet: bool) -> Declared:
+def declared_of(opened: Any, store: ContentStore, quiet: bool) -> Declared:
     """What the files of all layers declare; each layer is read once, and what was found is kept."""
     from afenv.progress import Progress
 
@@ -254,6 +263,12 @@ def _declared(opened: Any, store: ContentStore, quiet: bool) -> Declared:
                 declared = declared_from_json(found)
             parts.append(declared)
     return together(parts)
+
+
+def declared_before(image: Image, store: ContentStore) -> Declared | None:
+    """What the files of an image's layers declare, if all of them were read on this machine before."""
+    known = [store.load_key(KIND, layer.diff_id) for layer in image.layers]
+    return None if None in known else together(declared_from_json(found) for found in known)
 
 
 def as_text(found: Verdict) -> str:
