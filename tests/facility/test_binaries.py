@@ -130,6 +130,7 @@ def test_a_layer(monkeypatch: pytest.MonkeyPatch) -> None:
         glibc=(2, 36),
         gpu=True,
         files=(("usr/lib/gpu.so", (GpuCode(kind="cubin", capability=(8, 0)),)),),
+        size=sum(map(len, files.values())),
     )
     assert read_tar(_tar(files)) == expected
     assert declared_from_json(expected.as_json()) == expected
@@ -146,6 +147,7 @@ def test_what_files_declare_joins_what_the_lock_says() -> None:
     assert (found.level, found.level_of, found.glibc) == (3, "lib/a.so", (2, 28))
     assert found.gpu is not None and found.gpu.code == code
     assert with_binaries(needs, Declared(level=1)).level == 1
+    assert (found.unpacked, with_binaries(needs, Declared(size=7)).unpacked) == (None, 7)
     both = together([Declared(glibc=(2, 28), kernel=(3, 2, 0)), Declared(level=2), Declared(glibc=(2, 36))])
     assert (both.glibc, both.kernel, both.level) == ((2, 36), None, 2)
 

@@ -408,7 +408,7 @@ def test_a_catalogue_in_a_file(hall: Hall) -> None:
     other = bytes([data[200] ^ 1])
     (hall.folder / "c.zst").write_bytes(data[:200] + other + data[201:])
     status, _, err = hall.afenv("catalogue", "list", "--catalogue", "c.zst", "--trust", "k.pub")
-    assert status == 5 and "E621" in err
+    assert status == 5 and ("E621" in err or "E622" in err)
     status, _, err = hall.afenv("catalogue", "remove", "one", "--catalogue", "none/c.zst", "--key", "k.pem")
     assert status != 0 and "Traceback" not in err
 
