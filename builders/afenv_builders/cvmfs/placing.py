@@ -14,6 +14,7 @@ import fcntl
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from afenv_builders.cvmfs.plan import Part
 from afenv_builders.cvmfs.repository import OWNER, owner_text
 from afenv_builders.cvmfs.writing import write_tree
 
+MOST_WORKERS = 8
 STAGING = ".afenv-staging-"
 
 
@@ -52,7 +54,7 @@ def place(parts: tuple[Part, ...], opened: OpenedImage, root: Path) -> None:
     staging = Path(tempfile.mkdtemp(dir=root, prefix=STAGING))
     try:
         (staging / OWNER).write_bytes(owner_text())
-        made = [_made(part, opened, staging / str(count)) for count, part in enumerate(parts)]
+        made = _all_made(parts, opened, staging)
         for part, path in zip(parts, made, strict=True):
             _put(path, root / part.path, staging, undo)
     except BaseException:
@@ -82,6 +84,18 @@ def settle(root: Path) -> None:
         with contextlib.suppress(OSError):  # somebody else's, or not there
             if folder.stat().st_mtime:
                 os.utime(folder, (0, 0))
+
+
+def _all_made(parts: tuple[Part, ...], opened: OpenedImage, staging: Path) -> list[Path]:
+    """All parts, made in ``staging``: several at a time, as making files is mostly waiting for the disk."""
+    workers = min(MOST_WORKERS, 2 * len(os.sched_getaffinity(0)))
+    with ThreadPoolExecutor(workers) as pool:
+        waiting = [pool.submit(_made, part, opened, staging / str(count)) for count, part in enumerate(parts)]
+        try:
+            return [one.result() for one in waiting]
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def _made(part: Part, opened: OpenedImage, path: Path) -> Path:

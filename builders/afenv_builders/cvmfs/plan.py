@@ -51,7 +51,7 @@ class Plan:
 
 
 class LeftOut:
-    """What is not published of an image, each thing once, in the order in which it was found."""
+    """What is not published of an image, each thing once."""
 
     def __init__(self) -> None:
         self._found: dict[str, None] = {}
@@ -61,8 +61,8 @@ class LeftOut:
         self._found[text.removeprefix("layerfs/")] = None
 
     def lines(self) -> tuple[str, ...]:
-        """All of them."""
-        return tuple(self._found)
+        """All of them, sorted: parts are made at the same time."""
+        return tuple(sorted(self._found))
 
 
 def plan(
