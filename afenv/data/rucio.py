@@ -5,6 +5,7 @@ Without the client, a list of replicas in the form of Metalink does the same (:m
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -33,11 +34,18 @@ def rucio_files(uri: str) -> list[LockedDataFile]:
     except ImportError:
         raise AfenvError("E646", "Rucio's client is not here", place=uri, remedy=_MISSING) from None
     try:
-        client = ReplicaClient()
+        client = ReplicaClient(logger=_silent())
         listed = list(client.list_replicas([{"scope": scope, "name": name}], schemes=SCHEMES))
     except Exception as error:  # Rucio has two hundred classes of errors, and requests its own
         raise _failure(error, uri) from error
     return replicas_to_files(listed, uri)
+
+
+def _silent() -> logging.Logger:
+    """A logger that says nothing: what goes wrong is an error of ours, without what a log may hold."""
+    logger = logging.getLogger("afenv.rucio")
+    logger.disabled = True
+    return logger
 
 
 def _failure(error: Exception, uri: str) -> AfenvError:

@@ -70,13 +70,24 @@ class HttpSource:
     @contextlib.contextmanager
     def read(self, uri: str, first: int) -> Iterator[Content]:
         """The bytes of a file; from its beginning where the server knows no ranges."""
-        with self._open(uri, {"Range": f"bytes={first}-"} if first else {}) as answer:
+        with self._open(uri, {"Range": self._range(uri, first)} if first else {}) as answer:
             if answer.status == 200:
                 yield Content(0, answer.length, answer.chunks)
             elif answer.range is not None:
                 yield Content(answer.range[0], answer.range[1], answer.chunks)
             else:
                 raise SourceError("E202", f"an answer that was not asked for ({answer.status})")
+
+    def _range(self, uri: str, first: int) -> str:
+        """The range from a byte on, closed where the size is known.
+
+        XRootD 5.5 answers an open range with nothing.
+        """
+        try:
+            size = self.look(uri).size
+        except SourceError:
+            size = None
+        return f"bytes={first}-{size - 1}" if size is not None and size > first else f"bytes={first}-"
 
     def files(self, uri: str) -> list[tuple[str, int | None]]:
         """HTTP has no folders."""

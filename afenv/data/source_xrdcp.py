@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 
 from afenv.data.source import Content, Found
-from afenv.data.source_xrootd import checksum, failure, split
+from afenv.data.source_xrootd import failure, insist, split
 from afenv.store.transport import Patience, SourceError
 
 CHUNK = 1 << 20
@@ -70,10 +70,7 @@ class XrdcpSource:
     def look(self, uri: str) -> Found:
         """Size and the checksum that the server has configured."""
         size = _SIZE.search(self._ask(uri, "stat"))
-        try:
-            stated = checksum(self._ask(uri, "query", "checksum"))
-        except SourceError:
-            stated = {}
+        stated = insist(lambda: self._ask(uri, "query", "checksum"))
         return Found(size=int(size[1]) if size else None, checksums=stated)
 
     @contextlib.contextmanager

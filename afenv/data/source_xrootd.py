@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from afenv.data.source import Content, Found, scrub
@@ -62,6 +63,22 @@ def failure(number: int, message: str, *, connected: bool, patience: Patience) -
     return SourceError("E201", reason, again=True, connected=connected)
 
 
+def insist(ask: Callable[[], str]) -> dict[str, str]:
+    """The checksum that a server has; nothing where it keeps none.
+
+    A server computes a checksum when asked for it, and says that this failed (kXR_ServerError) when another
+    one is being computed: it is asked again.
+    """
+    for pause in (0.2, 0.5, 1.0, 0.0):
+        try:
+            return checksum(ask())
+        except SourceError as error:
+            if not error.again:
+                break
+            time.sleep(pause)
+    return {}
+
+
 class XrootdSource:
     """XRootD storage, by the bindings."""
 
@@ -92,11 +109,14 @@ class XrootdSource:
         system = self._client.FileSystem(server)
         status, about = system.stat(path, timeout=self._timeout)
         self._check(status)
+        return Found(size=int(about.size), checksums=insist(lambda: self._checksum(system, path)))
+
+    def _checksum(self, system: Any, path: str) -> str:
         from XRootD.client.flags import QueryCode
 
         status, answer = system.query(QueryCode.CHECKSUM, path, timeout=self._timeout)
-        stated = checksum(answer.decode("ascii", "replace")) if status.ok and answer else {}
-        return Found(size=int(about.size), checksums=stated)
+        self._check(status)
+        return answer.decode("ascii", "replace") if answer else ""
 
     @contextlib.contextmanager
     def read(self, uri: str, first: int) -> Iterator[Content]:

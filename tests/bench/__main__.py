@@ -20,13 +20,23 @@ from pathlib import Path
 from cases import CASES, open_bench
 from conda_cases import CONDA_CASES
 from cvmfs_publish_cases import CVMFS_PUBLISH_CASES
+from data_cases import DATA_CASES
 from registry_cases import REGISTRY_CASES
 from report import Report
 from run_cases import RUN_CASES
 from sif_cases import SIF_CASES
 from trust_cases import TRUST_CASES
 
-ALL = CASES | CONDA_CASES | CVMFS_PUBLISH_CASES | REGISTRY_CASES | RUN_CASES | SIF_CASES | TRUST_CASES
+ALL = (
+    CASES
+    | CONDA_CASES
+    | CVMFS_PUBLISH_CASES
+    | DATA_CASES
+    | REGISTRY_CASES
+    | RUN_CASES
+    | SIF_CASES
+    | TRUST_CASES
+)
 
 
 def main() -> None:

@@ -116,7 +116,7 @@ def test_a_transfer_goes_on_where_it_stopped(
     (path,) = fetch_data(locked(pinned(CONTENT, url)), tmp_path / "out", access=access, quiet=True)
     assert path.read_bytes() == CONTENT
     ranges = [headers.get("range") for _, headers in http_server.requests]
-    assert ranges[:2] == [None, "bytes=700000-"]
+    assert ranges[:2] == [None, f"bytes=700000-{len(CONTENT) - 1}"]
     assert ranges[2] is not None
 
 
@@ -125,7 +125,7 @@ def test_another_process_goes_on_too(access: DataAccess, http_server: Any, tmp_p
     part = access.store.temporary_folder() / f"part-{part_name(file)}"
     part.write_bytes(CONTENT[:500_000])
     fetch_data(locked(file), tmp_path / "out", access=access, quiet=True)
-    assert http_server.requests[0][1]["range"] == "bytes=500000-"
+    assert http_server.requests[0][1]["range"] == f"bytes=500000-{len(CONTENT) - 1}"
     assert not part.exists()
 
 
