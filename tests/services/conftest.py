@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -159,29 +160,36 @@ def runnable(store: ContentStore, program: bytes) -> Image:
     )
 
 
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[str]:
-    """The host and port of a docker-registry of its own."""
+@contextlib.contextmanager
+def running_registry(folder: Path) -> Iterator[str]:
+    """The host and port of a docker-registry with its files in a folder, as long as the block lasts."""
     command = tool("docker-registry", "/usr/bin/docker-registry")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    configuration = tmp_path / "registry.yml"
+    configuration = folder / "registry.yml"
     configuration.write_text(
         "version: 0.1\nlog: {level: error}\n"
-        f"storage: {{filesystem: {{rootdirectory: {tmp_path}/registry}}}}\n"
+        f"storage: {{filesystem: {{rootdirectory: {folder}/registry}}}}\n"
         f"http: {{addr: '127.0.0.1:{port}'}}\n"
     )
-    with (tmp_path / "registry.log").open("wb") as log:
+    with (folder / "registry.log").open("wb") as log:
         process = subprocess.Popen([command, "serve", str(configuration)], stdout=log, stderr=log)
     try:
         for _ in range(200):
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     break
-            assert process.poll() is None, (tmp_path / "registry.log").read_text()
+            assert process.poll() is None, (folder / "registry.log").read_text()
             time.sleep(0.05)
         yield f"127.0.0.1:{port}"
     finally:
         process.terminate()
         process.wait()
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[str]:
+    """The host and port of a docker-registry of its own."""
+    with running_registry(tmp_path) as host:
+        yield host

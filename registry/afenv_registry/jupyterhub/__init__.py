@@ -24,7 +24,7 @@ from afenv_registry.jupyterhub.hardware import Hardware, hardware_of
 from afenv_registry.jupyterhub.kubespawner import check_profile, profile_list, profiles_of
 from afenv_registry.jupyterhub.offering import Offering
 from afenv_registry.jupyterhub.processes import place_of, use_apptainer
-from afenv_registry.jupyterhub.source import CatalogueSource
+from afenv_registry.jupyterhub.source import CatalogueSource, catalogue_source
 from afenv_registry.jupyterhub.unlisted import Unlisted, unlisted
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "Unlisted",
     "allowed_images",
     "apptainer_command",
+    "catalogue_source",
     "check_profile",
     "everybody",
     "groups_may",

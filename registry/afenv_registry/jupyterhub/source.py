@@ -13,7 +13,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from afenv.catalogue.file import Catalogue
@@ -39,6 +39,7 @@ class CatalogueSource:
         place: str,
         kept: Path,
         *,
+        check: Callable[[Catalogue], None] = lambda found: None,
         refresh: float = REFRESH,
         patience: float = PATIENCE,
         clock: Callable[[], float] = time.monotonic,
@@ -47,6 +48,7 @@ class CatalogueSource:
         self.problem: AfenvError | None = None
         self._load = load
         self._kept = kept
+        self._check = check
         self._refresh = refresh
         self._patience = patience
         self._clock = clock
@@ -109,7 +111,9 @@ class CatalogueSource:
 
     def _read_kept(self) -> Catalogue | None:
         try:
-            return Catalogue(self._kept.read_bytes(), str(self._kept))
+            found = Catalogue(self._kept.read_bytes(), str(self._kept))
+            self._check(found)
+            return found
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -135,3 +139,44 @@ class CatalogueSource:
                 raise
         except OSError as error:
             _log.warning("%s cannot be written: %s", self._kept, error.strerror)
+
+
+def catalogue_source(
+    place: str,
+    *,
+    trust: Sequence[Path | str],
+    folder: Path | str,
+    refresh: float = REFRESH,
+    patience: float = PATIENCE,
+) -> CatalogueSource:
+    """The catalogue in a repository of a registry, or in a file, whose signature is checked each time.
+
+    ``trust`` are files with public keys, ``folder`` is where the hub keeps what it loaded. E001 and E610 for
+    a key that cannot be read, E620 for a place that is none, E632 without a key.
+    """
+    from afenv.attest.keys import load_public
+    from afenv.catalogue.signed import check_signature, read_trusted
+    from afenv.catalogue.sources import find_place, open_catalogue
+    from afenv.store.content import ContentStore
+
+    keys = read_trusted([Path(path) for path in trust])
+    for key in keys:
+        load_public(key.pem, place=key.place)
+    if not keys:
+        raise AfenvError("E632", "nothing says whose signature on the catalogue is trusted", place="trust")
+    where = find_place(place, Path.cwd())
+    kept = Path(folder).absolute()
+    store = ContentStore(kept / "store")
+
+    def load() -> bytes:
+        opened = open_catalogue(where, keys, store)
+        for remark in opened.remarks:
+            _log.warning("%s", remark)
+        return opened.catalogue.data
+
+    def check(found: Catalogue) -> None:
+        check_signature(found, keys)
+
+    return CatalogueSource(
+        load, str(where), kept / "catalogue.zst", check=check, refresh=refresh, patience=patience
+    )
