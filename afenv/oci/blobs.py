@@ -12,24 +12,27 @@ from afenv.errors import AfenvError
 
 GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"
+BUFFER = 1 << 17  # bytes; for those who read a little at a time
 
 
-def decompressed(file: BinaryIO) -> BinaryIO:
+def decompressed(file: BinaryIO, *, buffered: bool = True) -> BinaryIO:
     """The content of a gzip (any number of members), zstd (any number of frames) or plain stream.
 
-    The first bytes decide, not a media type. ``file`` must be seekable.
+    The first bytes decide, not a media type. ``file`` must be seekable. Whoever reads large pieces only is
+    better off without another buffer in between.
     """
     start = file.read(4)
     file.seek(-len(start), os.SEEK_CUR)
     if start.startswith(GZIP):
         from isal import igzip
 
-        return io.BufferedReader(igzip.IGzipFile(fileobj=file, mode="rb"), 1 << 17)  # type: ignore[no-untyped-call]
+        gzip: Any = igzip.IGzipFile(fileobj=file, mode="rb")  # type: ignore[no-untyped-call]
+        return io.BufferedReader(gzip, BUFFER) if buffered else gzip
     if start == ZSTD:
         import zstandard
 
-        reader = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True, closefd=False)
-        return io.BufferedReader(reader, 1 << 17)
+        zstd: Any = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True, closefd=False)
+        return io.BufferedReader(zstd, BUFFER) if buffered else zstd
     return file
 
 
@@ -134,7 +137,7 @@ class ArchiveBlobs:
             start, size = self._members[_normal(name)]
         except KeyError:
             raise AfenvError("E301", f"the archive lacks {name}", place=str(self._archive)) from None
-        return io.BufferedReader(_Slice(self._file.fileno(), start, size), 1 << 17)
+        return io.BufferedReader(_Slice(self._file.fileno(), start, size), BUFFER)
 
     def has_path(self, name: str) -> bool:
         """Whether there is a file at that path."""

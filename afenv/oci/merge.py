@@ -16,7 +16,7 @@ layer, which is made by reading it once more.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 
 from afenv.errors import AfenvError
@@ -57,7 +57,10 @@ def merged_tar(
         above.add(path, member[156:157])
         yield memoryview(member)
     for position in reversed(range(len(opened.image.layers))):
-        with opened.layer(position) as stream, closing(chunks_of(stream)) as chunks:
+        with (
+            opened.layer(position, buffered=False) as stream,
+            closing(chunks_of(stream)) as chunks,
+        ):
             layer = _Layer(above, position, (indexes or {}).get(position))
             for number, one in enumerate(TarStream(chunks).members()):
                 yield from layer.member(number, one)
@@ -81,7 +84,7 @@ def with_indexes(opened: OpenedImage, attempt: Callable[[Mapping[int, Index]], N
             attempt(indexes)
         except NeedsIndexError as needed:
             (position,) = needed.args
-            with opened.layer(position) as stream, closing(chunks_of(stream)) as chunks:
+            with opened.layer(position, buffered=False) as stream, closing(chunks_of(stream)) as chunks:
                 indexes[position] = index_layer(TarStream(chunks).members())
         else:
             return
@@ -189,56 +192,60 @@ class _Layer:
         self._emptied: set[bytes] = set()
         self._linked: dict[bytes, list[bytes]] = {}  # paths in lower layers, to links to them
 
-    def member(self, number: int, member: TarMember) -> Iterator[Piece]:
-        """What of a member goes out."""
-        folder, _, name = member.path.rpartition(b"/")
-        if name.startswith(_WHITEOUT):
+    def member(self, number: int, member: TarMember) -> Iterable[Piece]:
+        """What of a member goes out; to be used up before the next member."""
+        path = member.path
+        if _WHITEOUT in path:
+            folder, _, name = path.rpartition(b"/")
             if name == _OPAQUE:
                 self._emptied.add(folder)
-            else:
+                return ()
+            if name.startswith(_WHITEOUT):
                 name = name.removeprefix(_WHITEOUT)
                 self._removed.add(folder + b"/" + name if folder else name)
-            return
-        names = member.names
+                return ()
+        names: tuple[bytes, ...] = (path,)
         if self._index is not None:
             names = self._index.get(number, ())
             if not names:
-                return
-        elif member.path in self._own:
+                return ()
+        elif path in self._own:
             raise NeedsIndexError(self._position)
         if member.kind == HARD_LINK:
-            yield from self._link(member.target, names)
-        else:
-            yield from self._thing(member, names)
+            return self._link(member.target, names)
+        found = self._take(names, member.kind)
+        if not found:
+            return ()
+        for path in names:
+            self._placed[path] = found[0]
+        if found == [member.path]:
+            return member.pieces()
+        return self._renamed(member, found)
 
     def _take(self, names: tuple[bytes, ...], kind: bytes) -> list[bytes]:
         """Those of the paths under which the thing goes out, with the links above that wait for it."""
         found = []
+        above = self._above
         for path in names:
-            if self._above.visible(path):
+            if above.visible(path):
                 found.append(path)
-                self._above.add(path, kind)
+                above.add(path, kind)
             else:
-                self._above.add_folders(path)
+                above.add_folders(path)
             self._own[path] = kind
-        for path in names:
-            links = self._above.waiting.pop(path, ())
+        for path in names if above.waiting else ():
+            links = above.waiting.pop(path, ())
             if links and kind == FOLDER:
                 raise AfenvError("E510", f"{_text(links[0])} is a hard link to the folder {_text(path)}")
             found += links
         return found
 
-    def _thing(self, member: TarMember, names: tuple[bytes, ...]) -> Iterator[Piece]:
-        found = self._take(names, member.kind)
-        if not found:
-            return
+    def _renamed(self, member: TarMember, found: list[bytes]) -> Iterator[Piece]:
         if found[0] == member.path:
             yield from member.pieces()
         else:
             yield from rewritten(member.raw, found[0])
             yield from member.content()
-        for path in names:
-            self._placed[path] = found[0]
         for link in found[1:]:
             if member.kind in FILES:
                 yield memoryview(header(link, 0o644, 0, HARD_LINK, target=found[0]))

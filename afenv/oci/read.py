@@ -36,9 +36,15 @@ class OpenedImage:
     index: bytes = b""  # index.json, where there is one
 
     @contextlib.contextmanager
-    def layer(self, position: int) -> Iterator[BinaryIO]:
-        """The uncompressed tar of a layer, counted from 0 at the bottom, as a stream."""
-        with self.blobs.open(self.image.layers[position].digest) as file, decompressed(file) as stream:
+    def layer(self, position: int, *, buffered: bool = True) -> Iterator[BinaryIO]:
+        """The uncompressed tar of a layer, counted from 0 at the bottom, as a stream.
+
+        ``buffered`` is for those who read a little at a time.
+        """
+        with (
+            self.blobs.open(self.image.layers[position].digest) as file,
+            decompressed(file, buffered=buffered) as stream,
+        ):
             yield stream
 
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import itertools
 import zlib
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterable, Iterator
 from queue import Queue
 from threading import Event, Thread
 from typing import BinaryIO
@@ -18,8 +17,8 @@ from typing import BinaryIO
 from afenv.errors import AfenvError
 from afenv.layers.tar_header import BLOCK, padding
 
-CHUNK = 1 << 20
-AHEAD = 6  # chunks that may wait to be used
+CHUNK = 1 << 18  # bytes; what is larger leaves the processor's cache before it is used
+AHEAD = 16  # chunks that may wait to be used
 LARGEST_META = 1 << 20  # bytes of one pax or long-name record
 
 PAX, PAX_GLOBAL, GNU_NAME, GNU_LINK, GNU_SPARSE = b"x", b"g", b"L", b"K", b"S"
@@ -32,33 +31,36 @@ _ZERO = bytes(BLOCK)
 Piece = memoryview
 
 
-@dataclass(slots=True)
 class TarMember:
     """One member: normal path, type flag, target of a hard link, and its raw blocks.
 
-    ``names`` are all paths in the layer that are the same file, ``path`` among them. The content is read
-    while the stream goes on: :meth:`pieces` or :meth:`content` at most once, before the next member.
+    ``size`` are the bytes of content and padding that are still to come. The content is read while the
+    stream goes on: :meth:`pieces` or :meth:`content` at most once, before the next member.
     """
 
-    path: bytes
-    kind: bytes
-    target: bytes
-    raw: list[Piece]
-    names: tuple[bytes, ...]
-    size: int  # bytes of content and padding still to come
-    stream: TarStream = field(repr=False)
+    __slots__ = ("_stream", "kind", "path", "raw", "size", "target")
 
-    def pieces(self) -> Iterator[Piece]:
+    def __init__(
+        self, path: bytes, kind: bytes, target: bytes, raw: list[Piece], size: int, stream: TarStream
+    ) -> None:
+        self.path = path
+        self.kind = kind
+        self.target = target
+        self.raw = raw
+        self.size = size
+        self._stream = stream
+
+    def pieces(self) -> Iterable[Piece]:
         """The raw blocks, then the content with its padding."""
-        if len(self.raw) == 1 and self.stream.back(self.raw[0]):
-            size, self.size = self.size, 0
-            return self.stream.take(BLOCK + size)
+        if len(self.raw) == 1 and (whole := self._stream.take_after(self.raw[0], self.size)) is not None:
+            self.size = 0
+            return (whole,)
         return itertools.chain(self.raw, self.content())
 
     def content(self) -> Iterator[Piece]:
         """The content with its padding."""
         size, self.size = self.size, 0
-        return self.stream.take(size)
+        return self._stream.take(size)
 
 
 class TarStream:
@@ -88,12 +90,13 @@ class TarStream:
             size -= count
             yield piece
 
-    def back(self, piece: Piece) -> bool:
-        """Go back to the start of a piece, if it is the last one and all of it is still at hand."""
-        if piece.obj is not self._chunk.obj:
-            return False
-        self._at -= len(piece)
-        return True
+    def take_after(self, block: Piece, size: int) -> Piece | None:
+        """The block that came last with the next ``size`` bytes, in one piece, if all of it is at hand."""
+        start, end = self._at - BLOCK, self._at + size
+        if end > len(self._chunk) or block.obj is not self._chunk.obj:
+            return None
+        self._at = end
+        return self._chunk[start:end]
 
     def _block(self) -> Piece | None:
         if self._at == len(self._chunk):
@@ -113,7 +116,7 @@ class TarStream:
         everywhere: dict[bytes, bytes] = {}
         while (block := self._block()) is not None:
             head = bytes(block)
-            if head == _ZERO:
+            if not head[0] and head == _ZERO:
                 for _ in self._chunks:
                     pass  # the end, with its padding; read, so that checksums of the file are checked
                 return
@@ -138,23 +141,21 @@ class TarStream:
             if kind not in _KINDS:
                 raise _damaged(f"it has a member of unknown type {kind!r}")
             found = everywhere | records if everywhere else records
-            name = found.get(SPARSE_NAME) or found.get(b"path") or _name(head)
-            size = 0 if kind in _WITHOUT_CONTENT else int(found.get(b"size") or size)
+            name = (found and (found.get(SPARSE_NAME) or found.get(b"path"))) or _name(head)
+            if kind in _WITHOUT_CONTENT:
+                size = 0
+            elif found:
+                size = int(found.get(b"size") or size)
             if kind == GNU_SPARSE and head[482]:
                 raise _damaged("it has a sparse file with many holes, in GNU's old format")
             raw.append(block)
             path = normal(name)
-            if kind == b"0" and name.endswith(b"/"):
+            if kind == b"0" and name[-1:] == b"/":
                 kind = b"5"  # how tar wrote folders before POSIX
-            member = TarMember(
-                path=path,
-                kind=kind,
-                target=normal(found.get(b"linkpath") or field_text(head[157:257])) if kind == b"1" else b"",
-                raw=rewritten(raw, name) if kind == b"2" and b"linkpath" in found else raw,
-                names=(path,),
-                size=size + -size % BLOCK,
-                stream=self,
-            )
+            target = normal(found.get(b"linkpath") or field_text(head[157:257])) if kind == b"1" else b""
+            if kind == b"2" and b"linkpath" in found:
+                raw = rewritten(raw, name)
+            member = TarMember(path, kind, target, raw, size + -size % BLOCK, self)
             if path and (b".." not in path or b".." not in path.split(b"/")):
                 yield member
             elif path and self._strict:
