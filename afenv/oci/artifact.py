@@ -6,7 +6,6 @@ expects. The other files have the form of image-spec 1.1 (manifest.md, "Guidelin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,6 +15,7 @@ from afenv.errors import AfenvError
 from afenv.oci import media
 from afenv.oci.graph import Graph, descriptors, walk
 from afenv.oci.registries import RemoteManifest
+from afenv.record import record
 
 EMPTY = b"{}"
 DOCUMENTS = {
@@ -25,7 +25,7 @@ DOCUMENTS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class FileBlob:
     """Where the blobs of a file's graph are: the file itself, and an empty config."""
 
@@ -84,7 +84,7 @@ def _nothing(_: object) -> RemoteManifest:
     raise AssertionError("an artifact names no other manifest")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class File:
     """A file in an artifact; ``title`` is a plain file name, or empty."""
 

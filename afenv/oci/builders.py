@@ -2,7 +2,7 @@
 
 A builder turns an image into what a facility runs. It is found through the entry point group
 ``afenv.builders``: each entry point names a class without arguments that has the two methods of
-:class:`Builder`. Built-in builders come the same way.
+:class:`Builder`. Built-in builders have entry points too; for their own targets they come first.
 """
 
 from __future__ import annotations
@@ -15,6 +15,11 @@ from afenv.oci.model import Descriptor, Image
 from afenv.store.content import ContentStore
 
 GROUP = "afenv.builders"
+# the targets of the built-in builders; to ask the entry points takes 20 ms
+BUILT_IN = {
+    "afenv_builders.apptainer:ApptainerBuilder": ("sandbox", "sif", "squashfs"),
+    "afenv_builders.oci:OciBuilder": ("docker", "oci", "oci-archive"),
+}
 
 
 class Builder(Protocol):
@@ -37,10 +42,15 @@ class Builder(Protocol):
 
 
 def find_builder(target: str) -> Builder:
-    """The first builder, by the name of its entry point, that supports ``target``; E030 if there is none.
+    """The built-in builder of ``target``, else the first one, by the name of its entry point, that
+    supports it; E030 if there is none."""
+    for value, targets in BUILT_IN.items():
+        if target in targets:
+            from importlib import import_module
 
-    This asks the installed distributions, which takes about 20 ms.
-    """
+            module, _, name = value.partition(":")
+            built_in: Builder = getattr(import_module(module), name)()
+            return built_in
     from importlib.metadata import entry_points
 
     found = sorted(entry_points(group=GROUP), key=lambda point: point.name)

@@ -7,13 +7,13 @@ is a function of what ``get`` gives; it ends, whatever comes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from afenv.digest import PATTERN, sha256_bytes
 from afenv.errors import AfenvError
 from afenv.oci import media
 from afenv.oci.registries import RemoteManifest
+from afenv.record import record
 
 DEPTH = 4  # indexes inside indexes
 MANIFESTS = 1000  # in one graph
@@ -23,7 +23,7 @@ IMAGES = (media.IMAGE_MANIFEST, media.DOCKER_MANIFEST)
 Get = Callable[[Mapping[str, Any]], RemoteManifest]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Graph:
     """``inner`` are the manifests that ``root`` names, each after those that it names itself.
 

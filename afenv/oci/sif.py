@@ -10,11 +10,11 @@ from __future__ import annotations
 import struct
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from afenv.errors import AfenvError
+from afenv.record import record
 
 MAGIC = b"SIF_MAGIC\0"
 VERSION = b"01\0"
@@ -51,7 +51,7 @@ ARCHITECTURES = {
 }
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class SifObject:
     """One data object: ``kind`` is its type number, ``offset`` and ``size`` are in bytes of the file.
 
@@ -73,7 +73,7 @@ class SifObject:
     fingerprint: str = ""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Sif:
     """A SIF's header and objects; ``created`` and ``modified`` are in seconds since 1970."""
 

@@ -8,7 +8,6 @@ the SIF could not be packed straight from the layers. `apptainer` ignores it.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 from afenv import canonical
@@ -18,12 +17,13 @@ from afenv.oci import media
 from afenv.oci.model import Image
 from afenv.oci.read import image_from
 from afenv.oci.sif import OUR_RECORD, Sif, read_sif
+from afenv.record import record
 
 FORMAT = 1
 TREE_RECORD = ".singularity.d/afenv.json"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class SifRecord:
     """The image in a SIF (or bare squashfs), and how it was packed.
 

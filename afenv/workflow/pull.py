@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from afenv.oci import media
 from afenv.oci.artifact import File, files_of
 from afenv.oci.graph import is_index
 from afenv.oci.registries import RemoteManifest, find_registry
+from afenv.record import record
 from afenv.store.content import ContentStore
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from afenv.oci.model import Image
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Pulled:
     """What was brought: ``kind`` is ``image``, ``index``, ``sif`` or ``files``; ``paths`` where it is."""
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from afenv.errors import AfenvError
 from afenv.oci.model import Blobs, Image
 from afenv.progress import Progress
+from afenv.record import replace
 from afenv_registry.reference import Reference, parse_reference
 from afenv_registry.repository import Repository
 from afenv_registry.routes import mirrors, origin

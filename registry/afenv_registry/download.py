@@ -46,9 +46,12 @@ def fetch(
     store: ContentStore,
     progress: Progress,
     stop: threading.Event,
+    *,
+    alone: bool = True,
 ) -> None:
     """Bring a blob into the store from the first place that gives exactly its bytes.
 
+    ``alone`` says that few others are fetched meanwhile, so that it is worth hashing it in a thread.
     It is trusted by this process; by others after the store's ``sync``. What came before a failure is kept
     for the next attempt, of this process or another. E301 and E302 if what comes is not what was asked for
     (nothing is kept), E604 if no place has it, E601, E602, E201, E402, E403; ``Stopped`` if ``stop`` is set.
@@ -62,7 +65,7 @@ def fetch(
         problems: list[AfenvError] = []
         for session in sessions:
             try:
-                _persist(session, part, stop)
+                _persist(session, part, stop, alone)
                 store.adopt(part.path, digest, size)
                 return
             except AfenvError as error:
@@ -78,12 +81,12 @@ def fetch(
         raise AfenvError.many([problem for error in problems for problem in error.problems])
 
 
-def _persist(session: Session, part: Partial, stop: threading.Event) -> None:
+def _persist(session: Session, part: Partial, stop: threading.Event, alone: bool) -> None:
     failures, highest = 0, part.highest
     patience = session.transport.patience
     while True:
         try:
-            return _attempt(session, part, stop)
+            return _attempt(session, part, stop, alone)
         except _Again as again:
             if part.highest >= highest + GAIN:
                 failures, highest = 0, part.highest
@@ -96,7 +99,7 @@ def _persist(session: Session, part: Partial, stop: threading.Event) -> None:
         session.transport.wait(failures, asked, session.endpoint.host)
 
 
-def _attempt(session: Session, part: Partial, stop: threading.Event) -> None:
+def _attempt(session: Session, part: Partial, stop: threading.Event, alone: bool) -> None:
     size, resumed = part.file.size, part.size
     if resumed > size:
         part.restart()
@@ -106,7 +109,7 @@ def _attempt(session: Session, part: Partial, stop: threading.Event) -> None:
         try:
             with session.stream(where, {"Range": f"bytes={resumed}-"} if resumed else {}) as response:
                 _accept(session, part, response)
-                with Receiver(part) as receiver:
+                with Receiver(part, alone=alone) as receiver:
                     while receiver.take(response):
                         if stop.is_set():
                             raise Stopped

@@ -36,7 +36,8 @@ def pull_blobs(
     missing = [(digest, size) for digest, size in wanted.items() if not store.trusted(digest, size)]
     if not missing:
         return
-    progress.total += sum(size for _, size in missing)
+    total = sum(size for _, size in missing)
+    progress.total += total
     missing.sort(key=lambda blob: -blob[1])  # the largest first, so that the end is even
     stop = threading.Event()
 
@@ -45,7 +46,9 @@ def pull_blobs(
         repository.close()
 
     def one(blob: tuple[str, int]) -> None:
-        fetch(repository.sessions, *blob, store, progress, stop)
+        # threads that hash are worth it only for a blob for whose end the others wait: they cost a third
+        alone = 2 * blob[1] > total
+        fetch(repository.sessions, *blob, store, progress, stop, alone=alone)
 
     with store.in_use():
         for_each(missing, one, threads=connections, name="pull", abort=abort)

@@ -1,4 +1,4 @@
-"""From a connection into a partial file, hashed once; what is large is hashed while more comes in.
+"""From a connection into a partial file, hashed once; in a thread of its own, while more comes in, if asked.
 
 The rooms are small, so that what is received, written and hashed stays in the processor's cache: with
 rooms of 1 MiB the same takes twice the time in the kernel.
@@ -15,7 +15,7 @@ from afenv.store.partial import Partial
 
 ROOM = 1 << 18  # bytes that are written and hashed at once
 SMALL_ROOM, ROOMS = 1 << 16, 8  # with a thread that hashes
-LARGE = 8 << 20  # bytes; what is smaller is not worth a thread
+LARGE = 8 << 20  # bytes; what is smaller is never worth a thread
 
 
 class Readable(Protocol):
@@ -27,15 +27,18 @@ class Readable(Protocol):
 
 
 class Receiver:
-    """Appends to a partial file. Use as a context manager: at its end all that came is written and hashed."""
+    """Appends to a partial file. Use as a context manager: at its end all that came is written and hashed.
 
-    def __init__(self, part: Partial) -> None:
+    ``alone`` says that nothing else is received at the same time that would keep the processors busy.
+    """
+
+    def __init__(self, part: Partial, *, alone: bool) -> None:
         self._part = part
         missing = part.file.size - part.size
         self._free: queue.SimpleQueue[bytearray] = queue.SimpleQueue()
         self._full: queue.SimpleQueue[tuple[bytearray, int] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        if missing > LARGE:
+        if alone and missing > LARGE:
             for _ in range(ROOMS):
                 self._free.put(bytearray(SMALL_ROOM))
             self._thread = threading.Thread(target=self._hash, name="afenv-hash", daemon=True)

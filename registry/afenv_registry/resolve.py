@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import platform as host_platform
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -20,7 +20,7 @@ DEFAULT_VARIANT = {"arm64": "v8", "arm": "v7"}
 
 def own_platform() -> str:
     """The platform of images that run here without emulation."""
-    machine = host_platform.machine()
+    machine = os.uname().machine
     return f"linux/{ARCHITECTURES.get(machine, machine)}"
 
 

@@ -9,6 +9,7 @@ from importlib.metadata import entry_points
 import pytest
 
 from afenv.errors import AfenvError
+from afenv.oci import builders
 from afenv.oci.builders import find_builder
 from afenv.oci.registries import BUILT_IN, GROUP, find_registry
 
@@ -16,6 +17,13 @@ from afenv.oci.registries import BUILT_IN, GROUP, find_registry
 @pytest.mark.parametrize("target", ["oci", "oci-archive", "docker"])
 def test_the_built_in_builder_is_found(target):
     assert type(find_builder(target)).__name__ == "OciBuilder"
+
+
+def test_the_built_in_builders_are_those_of_the_entry_points_with_all_their_targets():
+    points = {point.value: point.load() for point in entry_points(group=builders.GROUP)}
+    for value, targets in builders.BUILT_IN.items():
+        assert sorted(sys.modules[points[value].__module__].TARGETS) == list(targets)
+        assert all(type(find_builder(target)) is points[value] for target in targets)
 
 
 def test_a_target_that_nobody_builds():

@@ -15,7 +15,6 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from fcntl import F_SETPIPE_SZ, fcntl
 from functools import cache
 from pathlib import Path
@@ -23,6 +22,7 @@ from pathlib import Path
 from afenv.errors import AfenvError
 from afenv.layers.tar_header import END, FILE, FOLDER, HARD_LINK, header, padding
 from afenv.oci.squashfs import Squashfs
+from afenv.record import record
 
 LEVELS: dict[str, int] = {"zstd": 3, "gzip": 6}
 MOST_LEVELS: dict[str, int] = {"zstd": 22, "gzip": 9}
@@ -33,7 +33,7 @@ MOST_PIECES = 1000  # of one writev; Linux takes 1024
 LATEST = 0xFFFFFFFF  # squashfs has 32 bits for a time
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Packing:
     """How to pack; ``time`` is that of the image, in seconds since 1970."""
 
@@ -52,7 +52,7 @@ class Packing:
         return f"{self.compressor}-{self.level}"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Tool:
     """A program that packs: its name, its path, and what it says of its version.
 
