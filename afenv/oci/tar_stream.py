@@ -17,8 +17,8 @@ from typing import BinaryIO
 from afenv.errors import AfenvError
 from afenv.layers.tar_header import BLOCK, padding
 
-CHUNK = 1 << 18  # bytes; what is larger leaves the processor's cache before it is used
-AHEAD = 16  # chunks that may wait to be used
+CHUNK = 1 << 20
+AHEAD = 6  # chunks that may wait to be used
 LARGEST_META = 1 << 20  # bytes of one pax or long-name record
 
 PAX, PAX_GLOBAL, GNU_NAME, GNU_LINK, GNU_SPARSE = b"x", b"g", b"L", b"K", b"S"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import socket
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from afenv_registry.urls import split_host
@@ -19,7 +20,9 @@ def connect(scheme: str, netloc: str, timeout: float, stall: float) -> Wire:
     proxy = _proxy(scheme, host)
     try:
         if proxy is None:
-            plain = socket.create_connection((host, port), timeout)
+            # a name in bytes spares importing the encoding of names beyond ASCII
+            name: Any = host.encode() if host.isascii() else host
+            plain = socket.create_connection((name, port), timeout)
         else:
             plain = _tunnel(proxy, host, port, timeout)
     except (ValueError, OverflowError):
