@@ -102,7 +102,7 @@ def crate_metadata(
             "conformsTo": {"@id": VERSION},
         },
         {key: value for key, value in root.items() if value not in (None, [], "")},
-        {"@id": PROFILE, "@type": "CreativeWork", "name": "Process Run Crate", "version": "0.5"},
+        {"@id": PROFILE, "@type": ["CreativeWork", "Profile"], "name": "Process Run Crate", "version": "0.5"},
         license_entity,
         *people,
         *funders,
