@@ -29,15 +29,18 @@ from afenv.store.placing import FICLONE
 ROOT_MARK, ROOT_TEXT = "0=ocfl_1.1", b"ocfl_1.1\n"
 OBJECT_MARK, OBJECT_TEXT = "0=ocfl_object_1.1", b"ocfl_object_1.1\n"
 DEFAULT_OBJECT = "urn:afenv:archives"
-LAYOUT = "0004-hashed-n-tuple-storage-layout"
+LAYOUT = "0003-hash-and-id-n-tuple-storage-layout"
 TYPE = "https://ocfl.io/1.1/spec/#inventory"
 LIMIT = 1 << 30
 
 
 def object_folder(root: Path, identity: str) -> Path:
-    """Where an object lies, by the extension that the store declares (0004, with its defaults)."""
+    """Where an object lies, by the extension that the store declares (0003, with its defaults)."""
     digest = hashlib.sha256(identity.encode()).hexdigest()
-    return root / digest[:3] / digest[3:6] / digest[6:9] / digest
+    name = re.sub(rb"[^A-Za-z0-9_-]", lambda found: b"%%%02x" % found[0][0], identity.encode()).decode()
+    if len(name) > 100:
+        name = f"{name[:100]}-{digest}"
+    return root / digest[:3] / digest[3:6] / digest[6:9] / name
 
 
 def is_store(path: Path) -> bool:
@@ -59,12 +62,11 @@ def _open_root(root: Path) -> None:
         "digestAlgorithm": "sha256",
         "tupleSize": 3,
         "numberOfTuples": 3,
-        "shortObjectRoot": False,
     }
     place = root / "extensions" / LAYOUT
     place.mkdir(parents=True)
     (place / "config.json").write_bytes(canonical.indented(config))
-    text = {"extension": LAYOUT, "description": "Hashed N-tuple Storage Layout"}
+    text = {"extension": LAYOUT, "description": "Hashed n-tuples, and the encoded identifier of the object"}
     (root / "ocfl_layout.json").write_bytes(canonical.indented(text))
     (root / ROOT_MARK).write_bytes(ROOT_TEXT)
 
@@ -112,6 +114,9 @@ def add_to_store(
         folder = object_folder(root, identity)
         inventory = read_inventory(folder) if (folder / "inventory.json").exists() else None
         number = int(inventory["head"][1:]) + 1 if inventory else 1
+        for left_over in (root / "extensions").glob("afenv-*"):  # of processes that were killed
+            if not Path("/proc", left_over.name.split("-")[1]).exists():
+                shutil.rmtree(left_over, ignore_errors=True)
         beside = root / "extensions" / f"afenv-{os.getpid()}-{os.urandom(4).hex()}"
         beside.mkdir(parents=True)
         try:
@@ -294,8 +299,7 @@ class OcflBag:
 
 
 def _objects(root: Path) -> list[Path]:
-    marks = root.glob("*/*/*/*/0=ocfl_object_1.*")
-    return [mark.parent for mark in marks if re.fullmatch("[0-9a-f]{64}", mark.parent.name)]
+    return [mark.parent for mark in root.glob("*/*/*/*/0=ocfl_object_1.*")]
 
 
 def bag_names(root: Path) -> list[str]:

@@ -116,7 +116,10 @@ def rebuild(bag: Bag, lock: Lock, names: Sequence[str], *, quiet: bool) -> list[
         able = []
         for name in names:
             missing = _missing(lock.environments[name], known)
-            if missing:
+            if any(one.parts for one in lock.environments[name].cvmfs):
+                text = f"{name}: what is embedded of CVMFS is in the image's layers, and not kept as an input"
+                checks.append(Check("rebuild", "unchecked", text))
+            elif missing:
                 text = f"{name}: {len(missing)} inputs were left out of the bag, such as {missing[0]}"
                 checks.append(Check("rebuild", "unchecked", text))
             else:

@@ -17,6 +17,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from archive_cases import ARCHIVE_CASES
 from cases import CASES, open_bench
 from conda_cases import CONDA_CASES
 from cvmfs_publish_cases import CVMFS_PUBLISH_CASES
@@ -29,6 +30,7 @@ from trust_cases import TRUST_CASES
 
 ALL = (
     CASES
+    | ARCHIVE_CASES
     | CONDA_CASES
     | CVMFS_PUBLISH_CASES
     | DATA_CASES
