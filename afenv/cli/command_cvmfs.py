@@ -20,6 +20,8 @@ def run(options: Namespace) -> int:
         from afenv.cli import publishing
 
         return int(getattr(publishing, f"run_{options.action}")(options))
+    if options.action == "trace":
+        return _trace(options)
     return _look(options)
 
 
@@ -56,6 +58,29 @@ def _look(options: Namespace) -> int:
     for entry in entries:
         arrow = f" -> {entry['target']}" if "target" in entry else ""
         print(f"{marks[entry['kind']]} {entry['mode']} {entry['size']:>10} {entry['path']}{arrow}")
+    return 0
+
+
+def _trace(options: Namespace) -> int:
+    """Trace a command, and put what it reads into the lock."""
+    import shlex
+
+    from afenv.progress import human_size
+    from afenv.workflow.cvmfs_tracing import trace_project
+    from afenv.workflow.project import open_project
+
+    project = open_project(options.folder_of_analysis, offline=options.offline, quiet=options.quiet)
+    command = shlex.join(options.arguments) if options.arguments else None
+    found = trace_project(
+        project, environment=options.environment, command=command, allow_dirty=options.allow_dirty
+    )
+    if options.json:
+        print_json([entry.as_json() for entry in found])
+        return 0
+    for entry in found:
+        print(f"{entry.path}: {len(entry.paths)} paths, {entry.files} files, {human_size(entry.size)}")
+        for path in entry.added:
+            print(f"  {path}")
     return 0
 
 

@@ -43,6 +43,19 @@ def add_cvmfs(
     sub = action("get", "write the content of a file of a repository")
     _looking(sub, with_json)
     sub.add_argument("-o", "--output", type=Path, metavar="FILE", help="where (default: standard output)")
+    sub = action(
+        "trace",
+        "add what a command reads of CVMFS to what the lock embeds",
+        "It runs in the environment's image, without network, and then once more with what was found alone.",
+    )
+    sub.add_argument("-e", "--environment", metavar="ENV", help="which environment")
+    sub.add_argument(
+        "--allow-dirty", action="store_true", help="accept a checkout with changes that are not committed"
+    )
+    sub.add_argument(
+        "arguments", nargs="*", metavar="CMD", help="the command (default: the manifest's own), after --"
+    )
+    with_json(sub)
     add_publishing(action, with_json)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -23,6 +22,8 @@ Kind = Literal["d", "f", "l", "s"]  # folder, file, symbolic link, special file
 # catalog_sql.h: flags of an entry
 _FOLDER, _NESTED, _FILE, _LINK, _SPECIAL, _NESTED_ROOT, _CHUNKED, _EXTERNAL = 1, 2, 4, 8, 16, 32, 64, 128
 _HASH_SHIFT, _COMPRESSION_SHIFT = 8, 11
+
+_KIND, _REGULAR = 0o170000, 0o100000  # of a mode (inode(7))
 
 _COLUMNS = "md5path_1, md5path_2, hardlinks, hash, size, mode, mtime, flags, name, symlink"
 
@@ -198,7 +199,7 @@ class Catalogue:
     def _hash(self, data: Any, algorithm: int) -> ObjectHash:
         if not isinstance(data, bytes) or len(data) != BYTES or algorithm >= len(ALGORITHMS):
             raise self._wrong("an object has no digest of 20 bytes in a known algorithm")
-        return ObjectHash(algorithm=ALGORITHMS[algorithm], digits=data.hex())
+        return ObjectHash(ALGORITHMS[algorithm], data.hex())
 
     def _entry(self, parent: str, row: Any, wanted: str | None = None) -> Entry:
         _, _, hardlinks, digest, size, mode, mtime, flags, name, target = row
@@ -211,7 +212,7 @@ class Catalogue:
         if not (isinstance(size, int) and size >= 0 and isinstance(mtime, int)):
             raise self._wrong(f"{parent}/{name} has no size or no time")
         path = f"{parent}/{name}" if name else ""
-        permissions = stat.S_IMODE(mode)
+        permissions = mode & 0o7777
         if flags & _FOLDER:
             nested = bool(flags & _NESTED)
             return Entry(path, "d", permissions, 0, mtime, nested=nested)
@@ -219,7 +220,7 @@ class Catalogue:
             if not isinstance(target, str) or not target or "\0" in target:
                 raise self._wrong(f"the link {path} leads nowhere")
             return Entry(path, "l", permissions, 0, mtime, target)
-        if flags & _SPECIAL or not flags & _FILE or not stat.S_ISREG(mode):
+        if flags & _SPECIAL or not flags & _FILE or mode & _KIND != _REGULAR:
             return Entry(path, "s", permissions, 0, mtime)
         algorithm = flags >> _HASH_SHIFT & 7
         chunked = bool(flags & _CHUNKED)

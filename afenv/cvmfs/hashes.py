@@ -9,10 +9,9 @@ from __future__ import annotations
 import hashlib
 import re
 from functools import cache
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from afenv.errors import AfenvError
-from afenv.record import record
 
 Algorithm = Literal["sha1", "rmd160", "shake128"]
 ALGORITHMS: tuple[Algorithm, ...] = ("sha1", "rmd160", "shake128")  # in the order of the catalogue's flags
@@ -31,8 +30,7 @@ class Hashing(Protocol):
         """The 40 hexadecimal digits."""
 
 
-@record
-class ObjectHash:
+class ObjectHash(NamedTuple):
     """The digest of an object: its algorithm and 40 hexadecimal digits."""
 
     algorithm: Algorithm

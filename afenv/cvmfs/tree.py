@@ -8,11 +8,10 @@ variable shows is taken, so that one root hash means one tree.
 from __future__ import annotations
 
 import hashlib
+import mmap
 import re
 import threading
-import zlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 from afenv.cvmfs.catalogue import Catalogue, Entry, Nested
@@ -21,6 +20,7 @@ from afenv.cvmfs.strata import Strata
 from afenv.errors import AfenvError
 
 LINKS = 40  # that are followed for one path, as Linux does
+_PIECE = 1 << 20  # bytes of content that are handed on at once
 DEPTH = 64  # catalogues within catalogues
 _VARIABLE = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_]*)(?::-([^)]*))?\)")
 
@@ -198,22 +198,25 @@ class Snapshot:
             raise AfenvError("E145", f"{self.mount}{entry.path} is not a file that has content")
         return [(entry.hash, "", entry.size)]
 
-    def fetch(self, entry: Entry) -> list[tuple[Path, int]]:
-        """The files in the content store that a file's content is in, and the size of each part's content."""
+    def fetch(self, entry: Entry) -> Iterator[tuple[bytes | mmap.mmap, int]]:
+        """The objects that a file's content is in, as they are stored, and the size of each one's content."""
         name = self.mount + entry.path
-        return [(self._strata.object(wanted, kind, name), size) for wanted, kind, size in self.objects(entry)]
+        for wanted, kind, size in self.objects(entry):
+            yield self._strata.content(wanted, kind, name), size
 
     def read(self, entry: Entry) -> Iterator[bytes]:
         """The content of a file, each object checked; E310, E311, and as :meth:`Strata.object`."""
-        for path, size in self.fetch(entry):
-            yield from read_part(path, size, entry.compressed, self.mount + entry.path)
+        for data, size in self.fetch(entry):
+            yield from read_part(data, size, entry.compressed, self.mount + entry.path)
 
     def content(self, entry: Entry) -> Content:
         """What a file's content is, by reading it."""
+        from isal import isal_zlib
+
         digest, crc32 = hashlib.sha256(), 0
         for piece in self.read(entry):
             digest.update(piece)
-            crc32 = zlib.crc32(piece, crc32)
+            crc32 = isal_zlib.crc32(piece, crc32)
         return Content(digest.hexdigest(), crc32)
 
     def close(self) -> None:
@@ -225,25 +228,19 @@ class Snapshot:
             self._nested.clear()
 
 
-_PIECE = 1 << 20
-
-
-def read_part(path: Path, size: int, compressed: bool, what: str) -> Iterator[bytes]:
+def read_part(data: bytes | mmap.mmap, size: int, compressed: bool, what: str) -> Iterator[bytes]:
     """The content of one object; E311 unless it has ``size`` bytes, E310 for a damaged stream."""
     left = size
     if compressed:
         from afenv.cvmfs.strata import inflate
 
-        for piece in inflate(path, what, size):
+        for piece in inflate(data, what, size):
             left -= len(piece)
             yield piece
-    else:
-        with path.open("rb") as file:
-            while piece := file.read(_PIECE):
-                left -= len(piece)
-                if left < 0:
-                    break
-                yield piece
+    elif len(data) == size:
+        left = 0
+        for start in range(0, size, _PIECE):
+            yield data[start : start + _PIECE]
     if left:
         raise AfenvError("E311", f"{what} has not the {size} bytes that are said of it")
 

@@ -136,3 +136,25 @@ def needed_glibc(elf: Elf) -> tuple[int, ...] | None:
                 break
             place += after
     return newest
+
+
+_DYNAMIC = 6
+_DT_NEEDED, _DT_RPATH, _DT_RUNPATH = 1, 15, 29
+
+
+def libraries(elf: Elf) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The libraries that a file needs, by name, and the folders that it names to look in (ELF, chapter 5)."""
+    needed: list[str] = []
+    folders: list[str] = []
+    for section in elf.sections:
+        if section.kind != _DYNAMIC or section.link >= len(elf.sections):
+            continue
+        data, names = elf.content(section), elf.content(elf.sections[section.link])
+        for tag, value in struct.iter_unpack("<qQ", data[: len(data) // 16 * 16]):
+            if tag == 0:
+                break
+            if tag == _DT_NEEDED:
+                needed.append(_string(names, value))
+            elif tag in (_DT_RPATH, _DT_RUNPATH):
+                folders += [part for part in _string(names, value).split(":") if part]
+    return tuple(needed), tuple(folders)

@@ -8,7 +8,6 @@ only with them. All that is written is checked against the listing that the lock
 from __future__ import annotations
 
 import hashlib
-import mmap
 import threading
 from collections.abc import Iterator, Sequence
 
@@ -26,7 +25,6 @@ from afenv.store.content import ContentStore
 
 _ZLIB_HEADER, _ZLIB_TRAILER = 2, 4  # bytes around the deflate stream (RFC 1950)
 _DICTIONARY = 0x20
-SMALL = 1 << 16  # bytes of a file that is read at once
 
 
 class CvmfsParts:
@@ -95,18 +93,14 @@ class CvmfsParts:
 
 def _write_file(snapshot: Snapshot, entry: Entry, line: Listed, path: str, writer: LayerWriter) -> None:
     if entry.compressed and not entry.chunked and entry.size:
-        ((source, _),) = snapshot.fetch(entry)
-        with source.open("rb") as file:
-            whole = (
-                file.read() if entry.size < SMALL else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            )
-            if len(whole) > _ZLIB_HEADER + _ZLIB_TRAILER and not whole[1] & _DICTIONARY:
-                stream = memoryview(whole)[_ZLIB_HEADER:-_ZLIB_TRAILER]
-                try:
-                    writer.deflated(path, line.mode, line.size, line.crc32, stream)
-                finally:
-                    stream.release()
-                return
+        ((whole, _),) = snapshot.fetch(entry)
+        if len(whole) > _ZLIB_HEADER + _ZLIB_TRAILER and not whole[1] & _DICTIONARY:
+            stream = memoryview(whole)[_ZLIB_HEADER:-_ZLIB_TRAILER]
+            try:
+                writer.deflated(path, line.mode, line.size, line.crc32, stream)
+            finally:
+                stream.release()
+            return
     writer.stream(path, line.mode, line.size, _checked(snapshot, entry, line))
 
 

@@ -48,12 +48,18 @@ class SandboxRoot:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inside:
-    """How it is inside: all variables, the working folder, and the numbers of user and group."""
+    """How it is inside: all variables, the working folder, and the numbers of user and group.
+
+    ``binds`` are folders of the host and where they are shown; these places must exist. ``around`` are words
+    before the whole command line, of a program that watches it.
+    """
 
     variables: Mapping[str, str]
     folder: str = "/"
     user: int = 1000
     group: int = 1000
+    binds: tuple[tuple[Path, str], ...] = ()
+    around: tuple[str, ...] = ()
 
 
 @contextlib.contextmanager
@@ -146,6 +152,7 @@ def run_inside(
         *("--hostname", HOST_NAME, "--info-fd", str(write)),
         *("--bind", target, "/", "--proc", "/proc", "--dev", "/dev"),
         *("--bind", "tmp", "/tmp"),  # noqa: S108
+        *(word for source, target in inside.binds for word in ("--bind", str(source.absolute()), target)),
         *("--chdir", inside.folder),
         *(("--clearenv",) if "--clearenv" in options else _UNSET),
         *(word for item in sorted(inside.variables.items()) for word in ("--setenv", *item)),
@@ -153,7 +160,7 @@ def run_inside(
     ]
     try:
         return watch(
-            [*prefix, *arguments],
+            [*inside.around, *prefix, *arguments],
             root.work,
             (root.changed, root.work / "tmp"),
             limits,

@@ -335,20 +335,34 @@ def _layers(
             from afenv.workflow.remote_cache import BuildingFiles
 
             fetcher = BuildingFiles(fetcher, project, lock.environments[name])
-    layers = list(
-        write_layers(
-            lock.environments[name],
-            lock.code,
-            store,
-            project.settings,
-            fetcher=fetcher,
-            folder=project.folder,
-            mtime=created,
-            quiet=project.quiet,
-            base=base_opener(project, lock.environments[name]),
-            elsewhere=remote,
+
+    def write(environment: LockedEnvironment) -> list[Layer]:
+        return list(
+            write_layers(
+                environment,
+                lock.code,
+                store,
+                project.settings,
+                fetcher=fetcher,
+                folder=project.folder,
+                mtime=created,
+                quiet=project.quiet,
+                base=base_opener(project, environment),
+                elsewhere=remote,
+            )
         )
-    )
+
+    if lock.environments[name].cvmfs:
+        from afenv.workflow.cvmfs_build import runs_for_cvmfs, with_results
+
+        if runs_for_cvmfs(lock.environments[name]):
+            before = lock
+            lock = with_results(project, lock, name, created, write, keep=locked)
+            if lock != before and not locked:
+                from afenv.documents.lockfile import write_lock as write_results
+
+                write_results(project.lock_path, lock)
+    layers = write(lock.environments[name])
     if check_reproducible and any(wheel.built_from is not None for wheel in lock.environments[name].wheels):
         from afenv.workflow.sdists import check_built
 

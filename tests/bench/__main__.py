@@ -20,6 +20,7 @@ from pathlib import Path
 from archive_cases import ARCHIVE_CASES
 from cases import CASES, open_bench
 from conda_cases import CONDA_CASES
+from cvmfs_cases import CVMFS_CASES
 from cvmfs_publish_cases import CVMFS_PUBLISH_CASES
 from data_cases import DATA_CASES
 from registry_cases import REGISTRY_CASES
@@ -31,6 +32,7 @@ from trust_cases import TRUST_CASES
 ALL = (
     CASES
     | ARCHIVE_CASES
+    | CVMFS_CASES
     | CONDA_CASES
     | CVMFS_PUBLISH_CASES
     | DATA_CASES

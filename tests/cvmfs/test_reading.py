@@ -115,13 +115,16 @@ def test_through_the_first_proxy_that_works(maker, open_made, http_server):
     assert all(path.startswith("http://stratum.example.org/") for path, _ in http_server.requests)
 
 
-def test_offline_has_what_was_read_before(maker, open_made, store, settings):
+def test_offline_has_what_was_read_before(maker, open_made, store, settings, http_server):
     from afenv.cvmfs.configuration import Configuration
     from afenv.cvmfs.repository import Repository
     from afenv.record import replace
 
     root = parse_hash(maker.publish(TREE))
-    snapshot = open_made(maker).at(root)
+    for path in maker.folder.rglob("*"):
+        if path.is_file():
+            http_server.put(f"/{maker.name}/{path.relative_to(maker.folder)}", path.read_bytes())
+    snapshot = open_made(maker, f"{http_server.url}/{maker.name}").at(root)
     for entry in snapshot.walk(""):
         if entry.path == "/a/one":
             snapshot.content(entry)
