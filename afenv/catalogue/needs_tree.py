@@ -6,6 +6,7 @@ Sizes, forms and the registry are no part of it: a record has them elsewhere.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from afenv.catalogue.shape import Shape, boolean, fields, integer, listed, text
@@ -112,6 +113,7 @@ def _repository(need: CvmfsNeed) -> dict[str, Any]:
     return tree | ({"root-hash": need.root_hash} if need.root_hash else {})
 
 
+@cache
 def code_of(word: str) -> GpuCode:
     """``sm_90a`` as a value."""
     name, _, number = word.partition("_")

@@ -7,7 +7,7 @@ reasons, is made for an image when somebody looks at it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
@@ -27,6 +27,8 @@ from afenv.facility.verdict import Verdict, verdict
 from afenv.record import record, replace
 
 GONE = ("vanished", "changed")
+BITS = {"runs": 0, "unknown": 1, "degraded": 2, "cannot": 4}  # of what was said of an image
+TABLES = ("machine", "gpu", "place", "data")
 FEW_LAYERS = min(MOST_LAYERS.values())  # so many are taken everywhere
 _REFRESH = "Push the image again, or take the record out: `afenv catalogue remove`."
 
@@ -60,13 +62,12 @@ class Wanted:
 class Candidate:
     """An image of the catalogue at the facility; record and verdict are made when they are asked for."""
 
-    __slots__ = ("_judge", "_record", "_verdict", "catalogue", "certain", "row", "worst")
+    __slots__ = ("_judge", "_record", "_verdict", "bits", "catalogue", "row")
 
-    def __init__(self, catalogue: Catalogue, row: int, worst: int, certain: bool, judge: _Judge) -> None:
+    def __init__(self, catalogue: Catalogue, row: int, bits: int, judge: _Judge) -> None:
         self.catalogue = catalogue
         self.row = row
-        self.worst = worst
-        self.certain = certain
+        self.bits = bits
         self._judge = judge
         self._record: ImageRecord | None = None
         self._verdict: Verdict | None = None
@@ -74,7 +75,12 @@ class Candidate:
     @property
     def outcome(self) -> Literal["runs", "degraded", "cannot"]:
         """That of the verdict."""
-        return "cannot" if self.worst == 3 else "degraded" if self.worst == 2 else "runs"
+        return "cannot" if self.bits & 4 else "degraded" if self.bits & 2 else "runs"
+
+    @property
+    def certain(self) -> bool:
+        """Whether nothing that decides is unknown."""
+        return not self.bits & 1
 
     @property
     def record(self) -> ImageRecord:
@@ -162,16 +168,17 @@ def rank(
     rows = [row for row in range(catalogue.count) if everything or wanted.fits(names[row], environments[row])]
     if not rows and not everything:
         raise _unknown(wanted, catalogue)
-    found = [judge.candidate(row) for row in rows if not only_gpu or gpus[row] != NONE]
-    running = [one for one in found if one.outcome != "cannot"]
+    found = judge.candidates([row for row in rows if gpus[row] != NONE] if only_gpu else rows)
+    running = [one for one in found if not one.bits & 4]
     sizes = index["size"]
     running.sort(key=lambda one: (sizes[one.row], one.row))
-    running.sort(key=lambda one: one.created, reverse=True)
+    created = index["created"]
+    running.sort(key=lambda one: created[one.row], reverse=True)
     running.sort(key=lambda one: (one.outcome == "degraded", not one.certain))
     return Ranking(
         facility=facility.name,
         candidates=tuple(running),
-        rest=tuple(one for one in found if one.outcome == "cannot"),
+        rest=tuple(one for one in found if one.bits & 4),
         others=catalogue.count - len(found),
     )
 
@@ -236,9 +243,6 @@ class _Judge:
         self.facility = facility
         self.network = network
         self.column = catalogue.index
-        tables = ("machine", "gpu", "place", "data")
-        self.memo: dict[str, dict[int, tuple[int, bool]]] = {table: {NONE: (0, True)} for table in tables}
-        self.runtimes: dict[tuple[object, ...], tuple[int, bool]] = {}
         self.glibc = [entry.get("glibc") for entry in catalogue.tables["machine"]]
         self.unpacked_at = [entry.get("unpacked-at") for entry in catalogue.tables["place"]]
         self.gpus: dict[int, GpuNeed | None] = {NONE: None}
@@ -257,38 +261,46 @@ class _Judge:
         reasons = sorted((*more, *made.reasons), key=lambda reason: -RANK[reason.outcome])
         return replace(made, reasons=tuple(reasons))
 
-    def candidate(self, row: int) -> Candidate:
-        """The image of a row, judged by its outcome only."""
-        worst, certain = self.states[self.column["state"][row]]
-        known = []
-        for table, memo in self.memo.items():
-            number = self.column[table][row]
-            found = memo.get(number)
-            if found is None:
-                found = memo[number] = _summary(self._ask(table, number))
-            known.append(found)
-        carried = self._carried(row)
-        found = self.runtimes.get(carried)
-        if found is None:
-            found = self.runtimes[carried] = _summary(self._runtime(row))
-        known.append(found)
-        for rank_of, sure in known:
-            if rank_of > worst:
-                worst = rank_of
-            certain = certain and sure
-        return Candidate(self.catalogue, row, worst, certain, self)
-
-    def _carried(self, row: int) -> tuple[object, ...]:
-        """All of an image that a rule about runtimes looks at; its C library together with a GPU only."""
+    def candidates(self, rows: Sequence[int]) -> list[Candidate]:
+        """The images of some rows, judged by their outcomes only."""
         column = self.column
-        need, layers = self._need(column["gpu"][row]), column["layers"][row]
-        return (
-            None if need is None else (need.optional, self.glibc[column["machine"][row]]),
-            self.unpacked_at[column["place"][row]],
-            column["carrier"][row],
-            self._room(column["size"][row], column["unpacked"][row]),
-            layers if layers > FEW_LAYERS else NONE,
+        machines, gpus, places, data = (self._answers(table, rows) for table in TABLES)
+        kinds = {number: self._kind(number) for number in gpus}
+        glibc, unpacked_at, states = self.glibc, self.unpacked_at, self.states
+        of_machine, of_gpu, of_place, of_data, carrier, size, unpacked, layers, state = (
+            column[name] for name in (*TABLES, "carrier", "size", "unpacked", "layers", "state")
         )
+        runtimes: dict[tuple[object, ...], int] = {}
+        found = []
+        for row in rows:
+            machine, gpu, place = of_machine[row], of_gpu[row], of_place[row]
+            kind = kinds[gpu]
+            # all that a rule about runtimes looks at; the C library together with a GPU only
+            key = (
+                kind,
+                glibc[machine] if kind else None,
+                unpacked_at[place],
+                carrier[row],
+                self._room(size[row], unpacked[row]),
+                layers[row] if layers[row] > FEW_LAYERS else NONE,
+            )
+            bits = runtimes.get(key)
+            if bits is None:
+                bits = runtimes[key] = _summary(self._runtime(row))
+            bits |= machines[machine] | gpus[gpu] | places[place] | data[of_data[row]] | states[state[row]]
+            found.append(Candidate(self.catalogue, row, bits, self))
+        return found
+
+    def _answers(self, table: str, rows: Sequence[int]) -> dict[int, int]:
+        """What the rules say of each entry of a table that some rows need."""
+        column = self.column[table]
+        numbers = set(column) if len(rows) == len(column) else {column[row] for row in rows}
+        return {number: _summary(self._ask(table, number)) for number in numbers}
+
+    def _kind(self, number: int) -> int:
+        """Whether an image uses no GPU, needs one, or can do without."""
+        need = self._need(number)
+        return 0 if need is None else 2 if need.optional else 1
 
     def _room(self, size: int, unpacked: int) -> int:
         """How much of an image fits: all, its file alone, or nothing; sizes decide nothing beyond this."""
@@ -297,6 +309,8 @@ class _Judge:
         return 0 if size + max(unpacked, 0) <= self.room else 1 if size <= self.room else 2
 
     def _ask(self, kind: str, number: int) -> Iterable[Reason]:
+        if number == NONE:
+            return ()
         entry = self.catalogue.tables[kind][number]
         if kind == "machine":
             return machine_reasons(needs_of_tree(entry, name=""), self.facility)
@@ -309,7 +323,8 @@ class _Judge:
         needs = needs_of_tree(
             entry, name="", registry=entry.get("registry"), unpacked_at=entry.get("unpacked-at")
         )
-        return place_reasons(replace(needs, network=needs.network or self.network), self.facility)
+        needs = replace(needs, network=True) if self.network else needs
+        return place_reasons(needs, self.facility)
 
     def _table(self, name: str, number: int) -> Mapping[str, Any]:
         entry: Mapping[str, Any] = self.catalogue.tables[name][number]
@@ -342,7 +357,9 @@ class _Judge:
         return runtime_reasons(needs, self.facility)[1]
 
 
-def _summary(reasons: Iterable[Reason]) -> tuple[int, bool]:
-    """The rank of the worst of some reasons, and whether nothing that decides is unknown."""
-    outcomes = {reason.outcome for reason in reasons}
-    return max((RANK[one] for one in outcomes), default=0), "unknown" not in outcomes
+def _summary(reasons: Iterable[Reason]) -> int:
+    """The outcomes of some reasons, a bit for each that is not ``runs``."""
+    bits = 0
+    for reason in reasons:
+        bits |= BITS[reason.outcome]
+    return bits

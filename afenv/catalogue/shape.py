@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 Shape = Callable[[Any], None]
@@ -29,6 +30,11 @@ class Misshapen(Exception):
         return Misshapen(self.message, f"{step}{joint}{self.path}")
 
 
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern)
+
+
 def kind(value: Any) -> str:
     """A value in a word or two, for messages."""
     if value is None or isinstance(value, bool):
@@ -42,10 +48,10 @@ def kind(value: Any) -> str:
 
 def text(pattern: str, expected: str, longest: int = LONGEST) -> Shape:
     """Text that a pattern fits as a whole."""
-    match = re.compile(rf"(?:{pattern})\Z").match
+    whole = rf"(?:{pattern})\Z"  # compiled when it is first used, and kept
 
     def check(value: Any) -> None:
-        if not isinstance(value, str) or len(value) > longest or not match(value):
+        if not isinstance(value, str) or len(value) > longest or not _compiled(whole).match(value):
             shown = repr(value[:80]) if isinstance(value, str) else kind(value)
             raise Misshapen(f"expected {expected}, found {shown}")
 

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from afenv.catalogue.file import LARGEST, Catalogue
-from afenv.catalogue.remote import current, fetch
 from afenv.catalogue.signed import TrustedKey, check_signature
 from afenv.digest import sha256_bytes
 from afenv.errors import AfenvError
@@ -122,6 +121,7 @@ def _copied(digest: str, place: Place, store: ContentStore) -> Catalogue:
 
 
 def _fetched(place: Place, copy: dict[str, object] | None, store: ContentStore) -> Catalogue:
+    from afenv.catalogue.remote import current, fetch
     from afenv.oci.registries import find_registry
 
     reference = f"{place.reference}:{place.tag}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from afenv.documents.cuda import cuda_tables, dotted, version
 from afenv.documents.facility import (
@@ -26,10 +26,12 @@ from afenv.documents.facility import (
     Registry,
     Repository,
 )
-from afenv.documents.yaml_tree import Document, DocumentPath, format_path, read_yaml
 from afenv.errors import AfenvError, Problem
 from afenv.record import values_of
 from afenv.specs import specs_folder
+
+if TYPE_CHECKING:
+    from afenv.documents.yaml_tree import Document, DocumentPath
 
 
 class KeyStore(Protocol):
@@ -59,6 +61,7 @@ def parse_facility(data: bytes, place: str) -> FacilityProfile:
     Raises E002 to E004 and E010 to E015, all problems at once.
     """
     from afenv.documents.schema import schema_problems
+    from afenv.documents.yaml_tree import read_yaml
 
     document = read_yaml(data, place)
     tree = document.root.plain()
@@ -120,6 +123,8 @@ def read_facility_cached(path: Path, store: KeyStore) -> FacilityProfile:
 
 def contradictions(document: Document) -> Iterator[Problem]:
     """What contradicts itself in a profile that its schema accepts: E014; E012 for missing hosts."""
+    from afenv.documents.yaml_tree import format_path
+
     tree = document.root.plain()
 
     def wrong(message: str, path: DocumentPath, code: str = "E014", remedy: str | None = None) -> Problem:

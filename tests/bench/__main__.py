@@ -19,6 +19,7 @@ from pathlib import Path
 
 from archive_cases import ARCHIVE_CASES
 from cases import CASES, open_bench
+from catalogue_cases import CATALOGUE_CASES
 from conda_cases import CONDA_CASES
 from cvmfs_cases import CVMFS_CASES
 from cvmfs_publish_cases import CVMFS_PUBLISH_CASES
@@ -32,6 +33,7 @@ from trust_cases import TRUST_CASES
 ALL = (
     CASES
     | ARCHIVE_CASES
+    | CATALOGUE_CASES
     | CVMFS_CASES
     | CONDA_CASES
     | CVMFS_PUBLISH_CASES
