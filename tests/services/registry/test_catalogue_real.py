@@ -1,4 +1,3 @@
-# ruff: noqa: E501 -- words in rows
 """A catalogue in the real docker-registry: writers in processes of their own, readers, and what went away."""
 
 from __future__ import annotations
