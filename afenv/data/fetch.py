@@ -28,7 +28,7 @@ from afenv.documents.data import INSIDE, LockedData, LockedDataFile
 from afenv.errors import AfenvError
 from afenv.progress import Progress, human_size
 from afenv.store.content import write_error
-from afenv.store.transport import SourceError
+from afenv.store.transport import SourceError, without_secrets
 
 THREADS = 4
 KNOWN = "data"  # under what a file without sha256 was found before
@@ -132,7 +132,9 @@ def _directly(access: DataAccess, file: LockedDataFile, target: Path) -> bool:
 def _placed(access: DataAccess, file: LockedDataFile, target: Path) -> bool:
     """Whether the file is at its place, right; it is put there if the store has it."""
     if not INSIDE.match(file.path):
-        raise AfenvError("E644", f"{file.path!r} leads out of its folder", place=file.uris[0])
+        raise AfenvError(
+            "E644", f"{file.path!r} leads out of its folder", place=without_secrets(file.uris[0])
+        )
     digest = _known_digest(access, file)
     if digest and access.store.trusted(digest, file.size):
         if not (target.exists() and target.samefile(access.store.path(digest))):

@@ -22,7 +22,7 @@ from afenv.documents.data import (
 from afenv.errors import AfenvError
 from afenv.record import replace
 from afenv.store.fetch import Fetcher
-from afenv.store.transport import SourceError
+from afenv.store.transport import SourceError, without_secrets
 
 LONGEST = 255  # bytes of a file's name on the file systems of Linux
 
@@ -47,7 +47,7 @@ def resolve(
     chosen = [file for file in files if _wanted(file.path, reference.select)]
     if not chosen:
         what = f"none of its {len(files)} files is selected" if files else "it has no files"
-        raise AfenvError("E643", f"the data {reference.name}: {what}", place=reference.uri)
+        raise AfenvError("E643", f"the data {reference.name}: {what}", place=without_secrets(reference.uri))
     _check_names(chosen, reference)
     return replace(stated, files=tuple(sorted(chosen, key=lambda file: file.path)))
 
@@ -67,11 +67,11 @@ def _check_names(files: list[LockedDataFile], reference: DataReference) -> None:
         if not INSIDE.match(path) or long or not path.isprintable():
             shown = path if len(path) < 200 else path[:200] + "…"
             message = f"the data {reference.name} has a file named {shown!r}, which is no safe path"
-            raise AfenvError("E644", message, place=reference.uri)
+            raise AfenvError("E644", message, place=without_secrets(reference.uri))
         folders = {"/".join(parts[:count]) for count in range(1, len(parts))}
         if path in seen or folders & paths:
             message = f"the data {reference.name} has {path!r} twice, or inside of another file"
-            raise AfenvError("E644", message, place=reference.uri)
+            raise AfenvError("E644", message, place=without_secrets(reference.uri))
         seen.add(path)
 
 

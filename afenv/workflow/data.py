@@ -21,6 +21,7 @@ from afenv.documents.lockfile import read_lock, write_lock
 from afenv.errors import AfenvError, Problem
 from afenv.progress import human_size
 from afenv.record import record, replace
+from afenv.store.transport import without_secrets
 from afenv.workflow.lock import existing_lock, load
 from afenv.workflow.project import Project
 
@@ -195,10 +196,11 @@ def data_json(data: LockedData) -> dict[str, Any]:
 
 def describe_data(data: LockedData) -> str:
     """A reference in one line."""
+    uri = without_secrets(data.uri)
     if not data.files:
-        return f"{data.name}: {data.uri}, not looked up yet"
+        return f"{data.name}: {uri}, not looked up yet"
     size = human_size(data.size) if data.size is not None else "size not known"
     count = "1 file" if len(data.files) == 1 else f"{len(data.files)} files"
     loose = sum(not file.pinned for file in data.files)
     state = "pinned" if not loose else "not pinned" if loose == len(data.files) else f"{loose} not pinned"
-    return f"{data.name}: {data.uri}, {count}, {size}, {state}"
+    return f"{data.name}: {uri}, {count}, {size}, {state}"

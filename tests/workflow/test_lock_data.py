@@ -50,3 +50,21 @@ def test_data_does_not_change_the_image(world: Any) -> None:
     manifest = world.project / "afenv.yaml"
     manifest.write_text(manifest.read_text() + DATA)
     assert world.afenv_json("build")[0]["image_id"] == first[0]["image_id"]
+
+
+def test_the_verdict_knows_where_the_data_is(world: Any) -> None:
+    """What the lock knows of data decides at a facility whose jobs have no network."""
+    manifest = world.project / "afenv.yaml"
+    manifest.write_text(manifest.read_text() + DATA)
+    assert world.afenv("lock")[0] == 0
+    profile = "afenv-facility: 1\nname: cold\nnetwork: none\n"
+    world.write("facility.yaml", profile + "data: []\n")
+    status, out, _ = world.afenv("check", "--facility", "facility.yaml", "--no-content")
+    assert status == 1
+    assert "the data events is at root://eos.example.org//eos/events.root" in out
+    assert "where the files of the data record are was not looked up" in out
+    proxy = 'data-proxies: [{prefix: "root://", replacement: "root://xcache.example.org//root://"}]\n'
+    world.write("facility.yaml", profile + proxy)
+    status, out, _ = world.afenv("check", "--facility", "facility.yaml", "--no-content")
+    assert status == 0
+    assert "data events" not in out
