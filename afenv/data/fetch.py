@@ -64,7 +64,9 @@ def fetch_all(
     for locked, _ in wanted:
         if not locked.files:
             raise AfenvError(
-                "E645", f"which files the data {locked.name} is was not looked up", place=locked.uri
+                "E645",
+                f"which files the data {locked.name} is was not looked up",
+                place=without_secrets(locked.uri),
             )
     jobs = [
         (file, destination / file.path, locked.name)
