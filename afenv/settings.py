@@ -29,6 +29,9 @@ They come from the environment; nothing here changes a byte of a lock or an imag
 ``AFENV_CVMFS_STRATA``      where CVMFS repositories are read, as ``CVMFS_SERVER_URL``; default: the client's
 ``AFENV_CVMFS_PROXIES``     proxies on the way there, as ``CVMFS_HTTP_PROXY``; default: the client's
 ``AFENV_CVMFS_KEYS``        files or folders with public master keys; default: ``/etc/cvmfs/keys``
+``AFENV_CVMFS_TRACEFILE``   the ``CVMFS_TRACEFILE`` of this host's client, ``@fqrn@`` for the repository
+``AFENV_CVMFS_TRACER``      ``strace``: trace with it, also where access times tell
+``AFENV_CVMFS_SHRINKWRAP``  the command ``cvmfs_shrinkwrap``; empty: never use it
 ``AFENV_CVMFS_TIMEOUT``     seconds that a stratum may take to answer; default: 15
 ``AFENV_REPO2DOCKER_BASE``  the base image of what repo2docker builds; default: its own
 ``AFENV_BUILDER_ID``        who builds, as a URI in the provenance; default: the CI job, where there is one

@@ -9,13 +9,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from afenv.cvmfs.catalogue import Entry
+from afenv.cvmfs.configuration import configure
 from afenv.cvmfs.materialise import materialise
+from afenv.cvmfs.mounted import attributes
 from afenv.cvmfs.repository import mounted_state
 from afenv.cvmfs.tree import Snapshot
 from afenv.documents.cvmfs import LockedCvmfs
 from afenv.errors import AfenvError
 from afenv.progress import Progress
 from afenv.record import record
+from afenv.run import shrinkwrap
 from afenv.run.sandbox import Inside, run_inside, sandbox_root
 from afenv.run.sandbox_limits import load_limits
 from afenv.run.sandbox_watch import Output
@@ -74,10 +77,26 @@ def run_with(
 def tree_of(
     project: Project, snapshot: Snapshot, entries: Mapping[str, Entry], *, stubs: bool = False
 ) -> Iterator[Path]:
-    """A folder of this host with paths of a repository, for the time of the block."""
+    """A folder of this host with paths of a repository, for the time of the block.
+
+    ``cvmfs_shrinkwrap`` writes it where it is large and that program is there.
+    """
     folder = project.store.temporary_folder() / f"cvmfs-{os.urandom(6).hex()}"
     size = sum(entry.size for entry in entries.values())
+    program = shrinkwrap.find() if size >= shrinkwrap.LARGE and not stubs else ()
     try:
+        if program:
+            found = configure(snapshot.repository, os.environ, mount=attributes(snapshot.repository))
+            source = shrinkwrap.Source(
+                repository=snapshot.repository,
+                root_hash=str(snapshot.root),
+                strata=found.strata,
+                proxies=found.proxies,
+                keys=found.keys,
+            )
+            jobs = max(1, project.settings.jobs)
+            yield shrinkwrap.shrinkwrap(program, source, entries, folder, jobs=jobs)
+            return
         with Progress(f"writing {snapshot.mount}", size, quiet=project.quiet or stubs) as progress:
             yield materialise(snapshot, entries, folder, stubs=stubs, done=progress.advance)
     finally:

@@ -9,15 +9,24 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from afenv.cvmfs.closure import closure
+from afenv.cvmfs.configuration import Configuration
+from afenv.cvmfs.hashes import parse_hash
+from afenv.cvmfs.materialise import materialise
+from afenv.cvmfs.repository import Repository
+
 pytestmark = [pytest.mark.network, pytest.mark.services]
 
 AFENV = Path(sys.executable).with_name("afenv")
-MOUNT = "/cvmfs/sft.afenv.test"
+NAME = "sft.afenv.test"
+MOUNT = f"/cvmfs/{NAME}"
+ROOT_HASH = "d69e4785f9886e58e6a6eab3233e6a24bfa44336"
 VIEW = f"{MOUNT}/lcg/views/LCG_999/x86_64-el9-gcc13-opt"
 ZMASS = f"{MOUNT}/lcg/releases/zmass/1.0-9f3e1/x86_64-el9-gcc13-opt"
 MANIFEST = """\
@@ -38,13 +47,16 @@ class Project:
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self.folder = folder
         self.environment = environment
+        self.before: tuple[str, ...] = ()  # words before the command
+        self.tree = Path()
 
     def write(self, *entries: str) -> None:
         (self.folder / "afenv.yaml").write_text(MANIFEST + "".join(f"      - {entry}\n" for entry in entries))
 
-    def afenv(self, *arguments: str, status: int = 0, **changes: str) -> Any:
+    def afenv(self, *arguments: str, status: int = 0, loud: bool = False, **changes: str) -> Any:
+        quiet = () if loud else ("-q",)
         done = subprocess.run(
-            [AFENV, "-q", "-C", self.folder, *arguments],
+            [*self.before, AFENV, *quiet, "-C", self.folder, *arguments],
             capture_output=True,
             text=True,
             timeout=300,
@@ -153,3 +165,52 @@ def test_a_mounted_view_is_set_up_without_its_files(project: Project) -> None:
     assert project.entry()["setup"]["variables"]["ZMASS_HOME"] == ZMASS
     done = project.afenv("run", "--", "zmass", status=3)
     assert "E506" in done.stderr
+
+
+@pytest.fixture
+def mounted(
+    project: Project, real_cvmfs: Path, cvmfs: Any, tmp_path: Path, store: Any, settings: Any
+) -> Iterator[Project]:
+    """The project on a host that has a ``/cvmfs``: a folder with the view, bound there for its commands alone.
+
+    It has the extended attributes of a client's mount.
+    """
+    if os.geteuid() != 0:
+        pytest.skip("a mount namespace with /cvmfs needs root")
+    configuration = Configuration(strata=((real_cvmfs / NAME).as_uri(),))
+    snapshot = Repository(NAME, configuration, store, settings).at(parse_hash(ROOT_HASH))
+    tree = materialise(snapshot, closure(snapshot, "/lcg").entries, tmp_path / "cvmfs")
+    os.setxattr(tree, "user.root_hash", ROOT_HASH.encode())
+    os.setxattr(tree, "user.revision", b"3")
+    there = Path("/cvmfs").exists()
+    if not there:
+        Path("/cvmfs").mkdir()
+    bind = f'mount --bind {tree.parent} /cvmfs && exec "$@"'
+    project.before = ("unshare", "--mount", "--propagation", "private", "sh", "-c", bind, "sh")
+    project.tree = tree
+    yield project
+    if not there:
+        Path("/cvmfs").rmdir()
+
+
+def test_a_mount_at_the_locked_revision(mounted: Project) -> None:
+    mounted.write(f"{{view: {VIEW}}}")
+    done = mounted.afenv("run", "--strict", "--runtime", "userns", "--", "zmass")
+    assert done.stdout.strip() == "91.1876"
+    assert mounted.entry()["root-hash"] == ROOT_HASH
+    os.setxattr(mounted.tree, "user.revision", b"4")
+    os.setxattr(mounted.tree, "user.root_hash", b"1" * 40)
+    done = mounted.afenv("run", "--runtime", "userns", "--", "zmass", loud=True)
+    assert done.stdout.strip() == "91.1876"
+    assert f"warning: {MOUNT} is mounted at revision 4, and revision 3 is locked" in done.stderr
+    done = mounted.afenv("run", "--strict", "--runtime", "userns", "--", "zmass", status=1)
+    assert "error E148: " in done.stderr
+
+
+def test_a_trace_on_a_mount(mounted: Project) -> None:
+    """Access times tell nothing of a mount; strace does."""
+    mounted.write(f"{{path: {VIEW}, delivery: trace, run: {VIEW}/bin/zmass}}")
+    mounted.afenv("build")
+    paths = mounted.entry()["traced"]["paths"]
+    assert {f"{VIEW}/bin/zmass", f"{ZMASS}/lib/zmass.py", f"{ZMASS}/share/pdg.json"} <= set(paths)
+    assert not any("/hello" in path for path in paths)
