@@ -171,7 +171,7 @@ def test_a_mounted_view_is_set_up_without_its_files(project: Project) -> None:
 def mounted(
     project: Project, real_cvmfs: Path, cvmfs: Any, tmp_path: Path, store: Any, settings: Any
 ) -> Iterator[Project]:
-    """The project on a host that has a ``/cvmfs``: a folder with the view, bound there for its commands alone.
+    """The project on a host that has a ``/cvmfs``: a folder, bound there for its commands alone.
 
     It has the extended attributes of a client's mount.
     """
