@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 GRACE = 10.0  # seconds between asking a step to end and ending it
-PULSE = 1.0  # seconds between two looks at whether the parent still lives
+PULSE = 1.0  # seconds between two looks at the step, and at whether the parent still lives
+FIRST_PULSE = 0.05  # seconds: short steps are looked at more often
 CHUNK = 1 << 20
 USAGE = ".afenv-usage"
 SCHEDULERS_OWN = ".snakemake_timestamp"  # which Snakemake leaves in folders that are outputs
@@ -160,6 +161,7 @@ class Running:
             (os.POSIX_SPAWN_DUP2, log, 1),
             (os.POSIX_SPAWN_DUP2, log, 2),
         ]
+        self.sampled = 0  # bytes: the most that was seen at once
         os.umask(0o022)
         self.pid = os.posix_spawnp(
             words[0], words, os.environ, file_actions=actions, setpgroup=0, setsigmask=()
@@ -173,14 +175,18 @@ class Running:
         reason: str | None = None
         asked = 0.0
         killed = False
+        pulse = FIRST_PULSE
         while True:
             ended, status, usage = os.wait4(self.pid, os.WNOHANG)
             if ended:
                 code = os.waitstatus_to_exitcode(status)
                 return (128 - code if code < 0 else code), usage, reason
             now = time.monotonic()
-            left = PULSE if reason or not limit else max(0.01, min(PULSE, started + limit - now))
+            left = pulse if reason or not limit else max(0.01, min(pulse, started + limit - now))
+            pulse = min(2 * pulse, PULSE)
             caught = signal.sigtimedwait((signal.SIGCHLD, *ENDING), left)
+            if not self.job.get("kill"):
+                self.sampled = max(self.sampled, resident(self.pid))
             now = time.monotonic()
             if reason is None:
                 if caught is not None and caught.si_signo != signal.SIGCHLD:
@@ -208,6 +214,22 @@ class Running:
             pass
 
 
+def resident(pid: int) -> int:
+    """The resident memory of a process and its descendants in bytes; pages that they share count for each."""
+    found, waiting = 0, [pid]
+    while waiting:
+        one = waiting.pop()
+        try:
+            with open(f"/proc/{one}/statm", encoding="ascii") as file:
+                found += int(file.read().split()[1])
+            for task in os.listdir(f"/proc/{one}/task"):
+                with open(f"/proc/{one}/task/{task}/children", encoding="ascii") as file:
+                    waiting += map(int, file.read().split())
+        except (OSError, IndexError):
+            continue
+    return found * os.sysconf("SC_PAGE_SIZE")
+
+
 def _lives(parent: int) -> bool:
     try:
         os.kill(parent, 0)
@@ -218,14 +240,17 @@ def _lives(parent: int) -> bool:
     return True
 
 
-def _accounting(here: str, usage: Any, prmon: str) -> tuple[dict[str, float], dict[str, Any]]:
+def _accounting(here: str, usage: Any, sampled: int, prmon: str) -> tuple[dict[str, float], dict[str, Any]]:
     """CPU seconds and the greatest memory in bytes, from the best source that there is.
 
     prmon's summary (its ``Max``: seconds and kB) covers the whole tree of processes; the container's shell
-    noted the times of its children (POSIX ``times``) and its control group's peak; the rest is ``wait4``.
+    noted the times of its children (POSIX ``times``) and its control group's peak; the rest is ``wait4``,
+    which does not see all processes of a container, or what was ``sampled``, whichever is more.
     """
     cpu = {"user": usage.ru_utime, "system": usage.ru_stime}
     memory = {"peak": usage.ru_maxrss * 1024, "source": "rusage"}
+    if sampled > memory["peak"]:
+        memory = {"peak": sampled, "source": "sampled"}
     try:
         with open(f"{here}/{USAGE}", encoding="ascii", errors="replace") as file:
             lines = file.read().split("\n")
@@ -306,16 +331,17 @@ def run_job(path: str) -> int:
     }
     started = time.monotonic()
     try:
-        status, usage, reason = Running(job, scratch).wait(started, parent)
+        running = Running(job, scratch)
+        status, usage, reason = running.wait(started, parent)
     except OSError as error:
         with open(job["log"], "a", encoding="utf-8") as log:
             log.write(f"{job['argv'][0]} cannot be started: {error.strerror}\n")
-        status, usage, reason = 127, None, "not-started"
+        status, usage, reason, running = 127, None, "not-started", None
     note["wall"] = round(time.monotonic() - started, 3)
     note["ended"] = note["started"] + note["wall"]
     note["exit_status"] = status
-    if usage is not None:
-        note["cpu"], note["memory"] = _accounting(here, usage, prmon)
+    if running is not None:
+        note["cpu"], note["memory"] = _accounting(here, usage, running.sampled, prmon)
     if reason is None and status:
         reason = "failed"
     if reason is None:

@@ -6,13 +6,17 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
+from afenv.digest import hex_of
 from afenv.documents.data import DataReference, LockedData, LockedDataFile, locked_data, stated_data
 from afenv.errors import AfenvError
+from afenv.record import replace
 from afenv.rerun.launcher import file_digest
 from afenv.rerun.places import Data, DataFile
 from afenv.workflow.project import Project
+
+FOLDER = "data"  # in the work folder, as `afenv data fetch` has it
 
 
 class Checksums:
@@ -53,53 +57,56 @@ def data_of_run(
 ) -> dict[str, Data]:
     """The data ``names``, fetched where it is not here. ``chosen`` are other URIs by name.
 
-    E001 for a file that is not there; E301 and E302 for one that is not what the manifest or the lock says.
+    E001 for a file that is not there; E301 and E302 for one that is not what the manifest or the lock says;
+    what :func:`afenv.data.resolve.resolve` and :func:`afenv.data.fetch.fetch_data` raise.
     """
-    wanted = set(names)
-    by_name = {
-        reference.name: (
-            DataReference(name=reference.name, uri=chosen[reference.name])
-            if reference.name in chosen
-            else reference
-        )
-        for reference in references
-        if reference.name in wanted
-    }
-    locked = {one.name: one for one in locked_data(by_name.values(), old, project.folder)}
+    wanted = {reference.name: reference for reference in references}
+    locked = {one.name: one for one in locked_data(wanted.values(), old, project.folder)}
     found = {}
     for name in names:
-        entry = stated_data(by_name[name], project.folder) if name in chosen else locked[name]
-        files = tuple(_files(project, entry, checksums))
+        folder = project.work_folder() / FOLDER / name
+        entry = locked[name]
+        reference = wanted[name]
+        if name in chosen:
+            reference = DataReference(name=name, uri=chosen[name])
+            entry = stated_data(reference, project.folder)
+            folder = folder.with_name(f"{name}-{hex_of(entry.request)[:8]}")
+        files = tuple(_files(project, reference, entry, folder, checksums))
         found[name] = Data(name=name, uri=entry.uri, files=files)
     return found
 
 
-def _files(project: Project, entry: LockedData, checksums: Checksums) -> Iterator[DataFile]:
-    if entry.uri.startswith("file:") and not entry.files:
-        folder = local_path(entry.uri, project.folder)
-        paths = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
-        if not paths:
-            raise AfenvError("E001", f"there are no files of the data {entry.name}", place=str(folder))
-        for path in paths:
-            size, digest = checksums.of(path)
-            yield DataFile(path=path.relative_to(folder).as_posix(), source=path, size=size, sha256=digest)
-        return
+def _files(
+    project: Project, reference: DataReference, entry: LockedData, folder: Path, checksums: Checksums
+) -> Iterator[DataFile]:
+    """The files of one reference: local ones where they are, others below ``folder``."""
+    from afenv.data.fetch import fetch_data
+    from afenv.data.resolve import resolve
+    from afenv.workflow.data import facility_of, open_access
+
+    access = open_access(project, facility_of(None))
+    if not entry.files:
+        entry = resolve(reference, access)
+    places = {file.path: _local(file, project.folder) for file in entry.files}
+    remote = tuple(file for file in entry.files if places[file.path] is None)
+    if remote:
+        fetched = fetch_data(replace(entry, files=remote), folder, access=access, quiet=project.quiet)
+        places |= {file.path: path for file, path in zip(remote, fetched, strict=True)}
     for file in entry.files:
-        local = next((uri for uri in file.uris if uri.startswith("file:")), None)
-        if local is None:
-            message = f"the data {entry.name} is not on this machine, and cannot be fetched yet"
-            raise AfenvError("E016", message, place=entry.uri)
-        path = local_path(local, project.folder)
-        if not path.is_file():
+        path = places[file.path]
+        if path is None or not path.is_file():
             raise AfenvError("E001", f"there is no file of the data {entry.name}", place=str(path))
         size, digest = checksums.of(path)
         _check(entry.name, file, path, size, digest)
-        yield DataFile(path=file.path, source=path, size=size, sha256=digest)
+        yield DataFile(path=file.path, source=path.absolute(), size=size, sha256=digest)
 
 
-def local_path(uri: str, folder: Path) -> Path:
-    """The path that a ``file:`` URI names; a relative one is in ``folder``."""
-    return folder / unquote(uri.removeprefix("file:").removeprefix("//"))
+def _local(file: LockedDataFile, folder: Path) -> Path | None:
+    """Where a file is that a ``file:`` URI names; a relative one is in ``folder``."""
+    for uri in file.uris:
+        if uri.startswith("file:"):
+            return folder / unquote(urlsplit(uri).path)
+    return None
 
 
 def _check(name: str, file: LockedDataFile, path: Path, size: int, digest: str) -> None:

@@ -304,18 +304,19 @@ def test_prmon_measures_where_it_is(tmp_path: Path) -> None:
     class Usage:
         ru_utime, ru_stime, ru_maxrss = 1.0, 0.5, 100
 
-    assert _accounting(str(tmp_path), Usage, str(tmp_path / "none")) == (
+    assert _accounting(str(tmp_path), Usage, 0, str(tmp_path / "none")) == (
         {"user": 1.0, "system": 0.5},
         {"peak": 102400, "source": "rusage"},
     )
+    assert _accounting(str(tmp_path), Usage, 1 << 20, "none")[1] == {"peak": 1 << 20, "source": "sampled"}
     (tmp_path / ".afenv-usage").write_text("0m0.0s 0m0.0s\n1m2.5s 0m0.25s\n4096\n")
-    assert _accounting(str(tmp_path), Usage, str(tmp_path / "none")) == (
+    assert _accounting(str(tmp_path), Usage, 0, str(tmp_path / "none")) == (
         {"user": 62.5, "system": 0.25},
         {"peak": 4096, "source": "cgroup"},
     )
     summary = {"Avg": {}, "Max": {"utime": 7, "stime": 2, "pss": 3, "rss": 9, "wtime": 10}}
     (tmp_path / "prmon.json").write_text(json.dumps(summary))
-    assert _accounting(str(tmp_path), Usage, str(tmp_path / "prmon.json")) == (
+    assert _accounting(str(tmp_path), Usage, 0, str(tmp_path / "prmon.json")) == (
         {"user": 7.0, "system": 2.0},
         {"peak": 3072, "source": "prmon"},
     )
