@@ -1,6 +1,6 @@
 """The Snakefile of a run: one rule for each step, for Snakemake and for people to read.
 
-Source: Snakemake's documentation, "Snakefiles and Rules" (grammar; braces in paths and commands are doubled).
+Source: Snakemake's documentation, "Snakefiles and Rules" (grammar; braces in commands are doubled).
 """
 
 from __future__ import annotations
@@ -28,13 +28,19 @@ def rule_names(names: Iterable[str]) -> dict[str, str]:
 
 
 def _text(value: str) -> str:
-    """A string of Python in which nothing is a wildcard."""
+    """A string of Python that Snakemake formats."""
     return json.dumps(value.replace("{", "{{").replace("}", "}}"), ensure_ascii=False)
 
 
-def _output(path: str) -> str:
-    place = _text(f"outputs/{path.rstrip('/')}")
-    return f"directory({place})" if path.endswith("/") else place
+def _files(paths: Iterable[str]) -> list[str]:
+    """The lines of files; those with braces would be patterns, and are left out: ``.done`` orders steps."""
+    plain = (path for path in paths if "{" not in path and "}" not in path)
+    return [f"        {_file(path)}," for path in plain]
+
+
+def _file(path: str) -> str:
+    text = json.dumps(path.rstrip("/"), ensure_ascii=False)
+    return f"directory({text})" if path.startswith("outputs/") and path.endswith("/") else text
 
 
 def snakefile(
@@ -65,8 +71,8 @@ def snakefile(
         inputs += [str(file.source) for one in graph.data([name]) for file in data[one].files]
         inputs += [f"steps/{other}.done" for other in graph.before(name)]
         if inputs:
-            lines += ["    input:", *(f"        {_text(path)}," for path in inputs)]
-        lines += ["    output:", *(f"        {_output(path)}," for path in step.outputs.values())]
+            lines += ["    input:", *_files(inputs)]
+        lines += ["    output:", *_files(f"outputs/{path}" for path in step.outputs.values())]
         lines += [f"        touch({_text(f'steps/{name}.done')}),"]
         lines += [f"    threads: {step.resources.cores or 1}"]
         if step.resources.memory:

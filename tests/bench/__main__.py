@@ -26,6 +26,7 @@ from cvmfs_publish_cases import CVMFS_PUBLISH_CASES
 from data_cases import DATA_CASES
 from registry_cases import REGISTRY_CASES
 from report import Report
+from rerun_cases import RERUN_CASES
 from run_cases import RUN_CASES
 from sif_cases import SIF_CASES
 from trust_cases import TRUST_CASES
@@ -39,6 +40,7 @@ ALL = (
     | CVMFS_PUBLISH_CASES
     | DATA_CASES
     | REGISTRY_CASES
+    | RERUN_CASES
     | RUN_CASES
     | SIF_CASES
     | TRUST_CASES
