@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from afenv.documents.steps import Step, Value
 from afenv.oci.model import Image
 from afenv.record import record
+from afenv.record import replace as replace_fields
 from afenv.rerun.places import DATA, HERE, OUTPUTS, Data, RunFolder
 from afenv.run.choose import module_of
 from afenv.run.request import Mount, Prepared, RunRequest
@@ -20,20 +21,24 @@ if TYPE_CHECKING:
     from afenv.run.choose import Runtime
 
 ENGINES = ("docker", "podman")
-# $1 is the command, $2 the folder of the code, $3 whether control groups are those of the container. The
-# shell notes the times of its children, and the most memory that the control group (version 2 or 1) had.
+# $1 is the command, $2 the folder of the code, $3 whether control groups are those of the container, the rest
+# names that outputs have: what is written there must not go through a link into the code. The shell notes
+# the times of its children, and the most memory that the control group (version 2 or 1) had.
 SCRIPT = """\
-if [ -n "$2" ]; then
-    for entry in "$2"/* "$2"/.[!.]*; do
+command=$1 code=$2 engine=$3
+shift 3
+if [ -n "$code" ]; then
+    for entry in "$code"/* "$code"/.[!.]*; do
         name="${entry##*/}"
+        for output; do if [ "$output" = "$name" ]; then continue 2; fi; done
         if [ -e "$entry" ] && [ ! -e "$name" ] && [ ! -L "$name" ]; then ln -s "$entry" "$name"; fi
     done
 fi
-/bin/sh -e -c "$1"
+/bin/sh -e -c "$command"
 status=$?
 {
     times
-    if [ -n "$3" ]; then
+    if [ -n "$engine" ]; then
         for file in /sys/fs/cgroup/memory.peak /sys/fs/cgroup/memory/memory.max_usage_in_bytes; do
             if read -r peak <"$file"; then echo "$peak"; break; fi
         done
@@ -67,8 +72,12 @@ def static_part(step: Step, image_id: str, values: Mapping[str, Value]) -> dict[
     }
 
 
-def command_of(step: Step, graph: StepGraph, data: Mapping[str, Data], values: Mapping[str, Value]) -> str:
-    """The command with the paths that the step sees."""
+def command_of(
+    step: Step, graph: StepGraph, data: Mapping[str, Data], values: Mapping[str, Value], code: str = ""
+) -> str:
+    """The command with the paths that the step sees; ``code`` is the image's folder of the code."""
+    if step.notebook is not None and code:
+        step = replace_fields(step, notebook=f"{code.rstrip('/')}/{step.notebook}")
     inputs: dict[str, str | Sequence[str]] = {}
     for one in graph.inputs(step.name):
         if one.data is not None:
@@ -105,14 +114,15 @@ def job_of(
             links[one.path] = f"{OUTPUTS}/{one.path.rstrip('/')}"
     if links:
         mounts.append(Mount(folder.path / "outputs", OUTPUTS, read_only=True))
-    command = command_of(step, graph, data, values)
+    code = image.config.get("WorkingDir") or ""
+    command = command_of(step, graph, data, values, code)
     runtime = image.runtime
     is_engine = runtime.name in ENGINES
-    code = image.config.get("WorkingDir") or ""
+    written = {path.split("/")[0] for path in step.outputs.values()}
     words = ("/bin/sh", "-c", SCRIPT, "sh", command, "" if code == "/" else code, "1" if is_engine else "")
     asked = replace(
         request,
-        command=words,
+        command=(*words, *sorted(written)),
         workdir=Path(HERE),
         mounts=(*mounts, *request.mounts, *image.prepared.mounts),
         gpu=request.gpu or bool(step.resources.gpus),

@@ -139,7 +139,7 @@ def _mounts(image: Image) -> Any:
 def _folder(project: Project, manifest: AnalysisManifest, options: RerunOptions) -> Path:
     """The folder of the run: the one asked for, else one below ``.afenv`` that is named by what is chosen."""
     if options.output is not None:
-        folder = options.output.absolute()
+        folder = Path(os.path.abspath(options.output))  # noqa: PTH100 - without the dots
         _check_outside_code(project, manifest, folder)
         return folder
     name = SAME

@@ -6,9 +6,8 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -301,14 +300,15 @@ def _check_crate(place: Path) -> None:
         return original(source, *arguments, **more)
 
     document_loader._original_source_to_json = local
+    settings = services.ValidationSettings(
+        rocrate_uri=str(place),
+        profile_identifier="provenance-run-crate-0.5",
+        requirement_severity=models.Severity.REQUIRED,
+    )
     try:
-        result = services.validate(
-            services.ValidationSettings(
-                rocrate_uri=str(place),
-                profile_identifier="provenance-run-crate-0.5",
-                requirement_severity=models.Severity.REQUIRED,
-            )
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the validator's own, of its libraries
+            result = services.validate(settings)
     finally:
         document_loader._original_source_to_json = original
     wrong = [
@@ -359,7 +359,9 @@ NOTEBOOK = {
 }  # fmt: skip
 
 
-def test_a_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_notebook(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "code").mkdir()
     (tmp_path / "code/sum.ipynb").write_text(json.dumps(NOTEBOOK))
     (tmp_path / "afenv.yaml").write_text(NOTEBOOK_MANIFEST)
@@ -373,19 +375,11 @@ def test_a_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert main(["-q", "rerun", "--runtime", "userns", "--param", "sum.power=2"]) == 0
     (recast,) = (tmp_path / ".afenv/runs").glob("recast-*")
     assert (recast / "outputs/total.txt").read_text() == "it's 385"
-
-
-def test_a_notebook_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    (tmp_path / "code").mkdir()
+    # one that fails
     (tmp_path / "code/sum.ipynb").write_text(json.dumps(NOTEBOOK).replace("total = ", "total = nothing + "))
-    (tmp_path / "afenv.yaml").write_text(NOTEBOOK_MANIFEST)
-    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
     assert main(["-q", "rerun", "--runtime", "userns"]) == 1
     said = capsys.readouterr().err
     assert "error E752: the step sum ended with status 1" in said
     assert "name 'nothing' is not defined" in said
-    assert sys.executable not in said
-    assert (
-        subprocess.run(["ls", "work/sum/here"], cwd=tmp_path / ".afenv/runs/default", check=True).returncode
-        == 0
-    )
+    assert not (outputs / "total.txt").exists()
