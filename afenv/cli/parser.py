@@ -96,7 +96,7 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
         "--target",
         metavar="TARGET",
         default="oci",
-        help="oci (a folder), oci-archive (one file), docker (the engine), sif, squashfs, sandbox, cvmfs",
+        help="oci (a folder), oci-archive (one file), docker (the engine), sif, squashfs, sandbox, cvmfs, vm",
     )
     sub.add_argument(
         "--option",
@@ -390,7 +390,16 @@ def _running(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--runtime",
         metavar="NAME[,NAME…]",
-        help="docker, podman, apptainer, userns; default: AFENV_RUNTIME, else the first one that works",
+        help="docker, podman, apptainer, userns, qemu; default: AFENV_RUNTIME, else the first one that works "
+        "but qemu",
+    )
+    parser.add_argument(
+        "--vm",
+        dest="runtime",
+        action="store_const",
+        const="qemu",
+        help="in a virtual machine, for what this host's kernel or processor does not run; short for "
+        "--runtime qemu",
     )
     parser.add_argument("--dry-run", action="store_true", help="print the runtime's own command line")
     parser.add_argument(

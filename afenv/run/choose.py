@@ -18,9 +18,10 @@ from afenv.errors import AfenvError
 if TYPE_CHECKING:
     from afenv.run.apptainer import Apptainer
     from afenv.run.engines import Engine
+    from afenv.run.qemu import Qemu
     from afenv.run.userns import UserNamespace
 
-    Runtime = Engine | Apptainer | UserNamespace
+    Runtime = Engine | Apptainer | UserNamespace | Qemu
 
 ORDER = ("docker", "podman", "apptainer", "userns")
 _MODULES = {
@@ -28,6 +29,7 @@ _MODULES = {
     "podman": "afenv.run.oci_engine",
     "apptainer": "afenv.run.apptainer",
     "userns": "afenv.run.userns",
+    "qemu": "afenv.run.qemu",  # only where it is asked for
 }
 
 
@@ -85,7 +87,7 @@ def preference(given: str | None = None) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip())) or ORDER
     for name in names:
         if name not in _MODULES:
-            raise AfenvError("E030", f"{name!r} is not a runtime; there are: {', '.join(ORDER)}")
+            raise AfenvError("E030", f"{name!r} is not a runtime; there are: {', '.join(_MODULES)}")
     return names
 
 

@@ -40,6 +40,19 @@ def sandbox_of(image: Image, store: ContentStore, *, quiet: bool) -> Path:
     return cached_tree(store, _key(image, "sandbox", os.geteuid() == 0), fill)
 
 
+def machine_of(image: Image, store: ContentStore, *, quiet: bool) -> Path:
+    """The folder with the image as a virtual machine, made if it is not there; see the builder of ``vm``."""
+    from afenv.oci.builders import find_builder
+    from afenv.store.trees import cached_tree
+
+    builder = find_builder("vm")
+
+    def fill(folder: Path) -> None:
+        builder.build(image, store, {"target": "vm", "path": folder / "vm", "quiet": quiet})
+
+    return cached_tree(store, _key(image, "vm"), fill) / "vm"
+
+
 def sif_of(image: Image, store: ContentStore, *, quiet: bool) -> Path:
     """The image as a SIF, made if it is not there. E030 or E414 where it cannot be made."""
     key = _key(image, "sif")

@@ -12,18 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from afenv.documents.vm import is_vm, read_vm
 from afenv.errors import AfenvError
-from afenv.oci.forms import Form, open_tree
+from afenv.oci.forms import open_tree
 from afenv.oci.model import Image
 from afenv.run.choose import Host, choose, preference
 from afenv.run.container import RunPlan, plan_request
 from afenv.run.request import RunRequest
 from afenv.store.content import ContentStore
 
-RUNTIMES: Mapping[Form, tuple[str, ...]] = {
+RUNTIMES: Mapping[str, tuple[str, ...]] = {
     "sif": ("apptainer",),
     "squashfs": ("apptainer",),
     "folder": ("apptainer", "userns"),
+    "vm": ("qemu",),
 }
 
 
@@ -34,7 +36,7 @@ class GivenImage:
     """
 
     path: Path
-    form: Form
+    form: str
     config: Mapping[str, Any]
     image: Image | None = None
 
@@ -49,6 +51,10 @@ def open_given(path: Path, store: ContentStore) -> GivenImage:
 
     E001, E301 and E510 for what cannot be read.
     """
+    if path.is_dir() and is_vm(path):
+        machine = read_vm(path)
+        config = {"architecture": machine.architecture, "config": machine.config}
+        return GivenImage(path=path.absolute(), form="vm", config=config)
     with open_tree(path) as tree:
         config = dict(tree.config or {})
         image = tree.image
@@ -81,7 +87,8 @@ def plan_given(
     """
     if given.image is not None:
         return plan_request(given.image, store, request, runtime=runtime, load=load, quiet=quiet)
-    wanted = tuple(name for name in preference(runtime) if name in RUNTIMES[given.form])
+    asked = ("qemu",) if given.form == "vm" and runtime is None else preference(runtime)
+    wanted = tuple(name for name in asked if name in RUNTIMES[given.form])
     if not wanted:
         names = " or ".join(RUNTIMES[given.form])
         raise AfenvError(

@@ -1,0 +1,169 @@
+"""The description of a virtual machine, ``vm.json``, as frozen values.
+
+Design goals: the folder says of itself what it is, so that in twenty years QEMU and this file are enough
+to boot it; each file has its size and digest; the packages that the kernel came from are named, so that it
+can be made again. The norm is ``specs/vm/v1``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from afenv import canonical
+from afenv.documents.lock import LockedFile
+from afenv.errors import AfenvError
+from afenv.record import field, record
+from afenv.specs import specs_folder
+
+FILE_NAME = "vm.json"
+FORMAT_VERSION = 1
+MOST = 1 << 20  # bytes of the file
+KERNEL, INITRAMFS, ROOT = "kernel", "initramfs", "root.squashfs"
+FILES = (KERNEL, INITRAMFS, ROOT)
+
+
+@record
+class VmPackage:
+    """A Debian package that the kernel or the tools came from."""
+
+    name: str
+    version: str
+    architecture: str
+    file: LockedFile
+
+
+@record
+class VmFile:
+    """A file of the machine: its size in bytes and its digest."""
+
+    size: int
+    sha256: str
+
+
+@record
+class VirtualMachine:
+    """A machine: the image in it, by its ID and with its settings, and the files that QEMU boots.
+
+    ``architecture`` is as OCI calls it, ``release`` is the kernel's, ``parameters`` is its command line
+    without what depends on the host. ``config`` is the ``config`` of the image's configuration.
+    """
+
+    name: str
+    image_id: str
+    architecture: str
+    release: str
+    parameters: str
+    files: Mapping[str, VmFile]
+    packages: tuple[VmPackage, ...]
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+def dump_vm(machine: VirtualMachine) -> bytes:
+    """The file's bytes: canonical JSON, indented."""
+    return canonical.indented(
+        {
+            "afenv-vm": FORMAT_VERSION,
+            "name": machine.name,
+            "image-id": machine.image_id,
+            "architecture": machine.architecture,
+            "kernel": {
+                "release": machine.release,
+                "parameters": machine.parameters,
+                "packages": [
+                    {
+                        "name": one.name,
+                        "version": one.version,
+                        "architecture": one.architecture,
+                        "urls": list(one.file.urls),
+                        "size": one.file.size,
+                        "sha256": one.file.sha256,
+                    }
+                    for one in machine.packages
+                ],
+            },
+            "files": {
+                name: {"size": one.size, "sha256": one.sha256} for name, one in sorted(machine.files.items())
+            },
+            "config": dict(machine.config),
+        }
+    )
+
+
+def parse_vm(data: bytes, place: str) -> VirtualMachine:
+    """The machine that some bytes describe; ``place`` is what messages show.
+
+    E002 for what is no JSON, E015 for a newer format, E010 to E013 for what the schema does not allow.
+    """
+    from afenv.documents.schema import schema_problems
+    from afenv.documents.yaml_tree import read_yaml
+
+    try:
+        tree = json.loads(data)
+    except ValueError as error:
+        raise AfenvError("E002", f"this is not JSON: {error}", place=place) from None
+    number = tree.get("afenv-vm") if isinstance(tree, dict) else None
+    if isinstance(number, int) and not isinstance(number, bool) and number != FORMAT_VERSION:
+        message = f"expected format version {FORMAT_VERSION}, found {number}"
+        raise AfenvError("E015", message, place=place, path="afenv-vm")
+    schema = json.loads((specs_folder() / "vm" / "v1" / "schema.json").read_bytes())
+    problems = list(schema_problems(read_yaml(data, place), schema))
+    if problems:
+        raise AfenvError.many(problems)
+    kernel = tree["kernel"]
+    return VirtualMachine(
+        name=tree["name"],
+        image_id=tree["image-id"],
+        architecture=tree["architecture"],
+        release=kernel["release"],
+        parameters=kernel["parameters"],
+        packages=tuple(
+            VmPackage(
+                name=one["name"],
+                version=one["version"],
+                architecture=one["architecture"],
+                file=LockedFile(urls=tuple(one["urls"]), size=one["size"], sha256=one["sha256"]),
+            )
+            for one in kernel["packages"]
+        ),
+        files={name: VmFile(size=one["size"], sha256=one["sha256"]) for name, one in tree["files"].items()},
+        config=tree["config"],
+    )
+
+
+def is_vm(folder: Path) -> bool:
+    """Whether a folder holds a virtual machine of afenv."""
+    return (folder / FILE_NAME).is_file() and (folder / KERNEL).is_file()
+
+
+def read_vm(folder: Path, *, verify: bool = False) -> VirtualMachine:
+    """The machine in a folder, all of whose files are there; with ``verify`` their digests are checked too.
+
+    E001 and E301 besides what :func:`parse_vm` raises.
+    """
+    path = folder / FILE_NAME
+    try:
+        with path.open("rb") as file:
+            data = file.read(MOST)
+    except OSError as error:
+        raise AfenvError("E001", f"cannot be read: {error.strerror}", place=str(path)) from None
+    machine = parse_vm(data, str(path))
+    for name, expected in machine.files.items():
+        _check(folder / name, expected, verify)
+    return machine
+
+
+def _check(path: Path, expected: VmFile, verify: bool) -> None:
+    from afenv.digest import sha256_file
+
+    try:
+        size = path.stat().st_size
+        found = sha256_file(path) if verify else "sha256:" + expected.sha256
+    except OSError as error:
+        raise AfenvError("E001", f"cannot be read: {error.strerror}", place=str(path)) from None
+    if size != expected.size:
+        raise AfenvError("E301", f"{size} bytes, and {FILE_NAME} says {expected.size}", place=str(path))
+    if found != "sha256:" + expected.sha256:
+        raise AfenvError("E301", f"{found}, and {FILE_NAME} says sha256:{expected.sha256}", place=str(path))
