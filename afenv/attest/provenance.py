@@ -139,6 +139,13 @@ def _dependencies(lock: Lock, environment: LockedEnvironment) -> Iterator[dict[s
     for index in environment.indexes:
         notes = {"signedBy": index.signed_by, "date": index.date}
         yield {"uri": index.url, "digest": {"sha256": index.sha256}, "annotations": notes}
+    for one in environment.cvmfs:
+        algorithm = one.root_hash.partition("-")[2] or "sha1"
+        notes = {"delivery": one.delivery, "revision": one.revision, "published": one.timestamp}
+        digest = {f"cvmfsRoot-{algorithm}": one.root_hash.partition("-")[0]}
+        yield {"name": one.path, "uri": f"cvmfs:{one.path}", "digest": digest, "annotations": notes}
+        for part in one.parts:
+            yield {"name": part.path, "digest": {"afenvListing-sha256": hex_of(part.listing)}}
     for deb in environment.debs:
         yield _file(deb_purl(deb, environment.suite), deb.file)
     for package in environment.conda:

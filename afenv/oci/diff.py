@@ -230,6 +230,7 @@ def _lock_packages(path: Path) -> dict[str, str]:
         prefix = "" if len(lock.environments) == 1 else f"{name}: "
         if environment.base is not None:
             found[f"{prefix}base {environment.base.reference}"] = environment.base.digest
+        found |= {f"{prefix}cvmfs {one.path}": f"revision {one.revision}" for one in environment.cvmfs}
         found |= {f"{prefix}conda {one.name}": f"{one.version} {one.build}" for one in environment.conda}
         found |= {f"{prefix}deb {deb.name}": deb.version for deb in environment.debs}
         found |= {f"{prefix}python {wheel.name}": wheel.version for wheel in environment.wheels}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 
-from afenv.attest.provenance import LOCAL_BUILDER, builder_identity, provenance
+from afenv.attest.provenance import LOCAL_BUILDER, _dependencies, builder_identity, provenance
 from afenv.digest import hex_of
+from afenv.documents.cvmfs import LockedCvmfs, LockedCvmfsPart
 from afenv.documents.lock import LockedBuilder, LockedLfs, LockedSubmodule
 from afenv.oci import media
 from afenv.record import replace
@@ -56,6 +57,31 @@ def test_who_builds():
     )
     assert builder_identity(gitlab) == "https://gitlab.example.org/group/dimuon//.gitlab-ci.yml"
     assert builder_identity(gitlab | {"AFENV_BUILDER_ID": "https://example.org/x"}) == "https://example.org/x"
+
+
+def test_what_is_taken_of_cvmfs(make_sample):
+    lock = make_sample().lock
+    part = LockedCvmfsPart(path="/cvmfs/a.b/p", files=1, size=2, listing="sha256:" + "c" * 64)
+    taken = LockedCvmfs(
+        path="/cvmfs/a.b/v",
+        repository="a.b",
+        root_hash="d" * 40 + "-shake128",
+        revision=7,
+        timestamp="2026-01-31T12:00:00Z",
+        delivery="embed",
+        parts=(part,),
+    )
+    environment = replace(lock.environments["default"], cvmfs=(taken,))
+    inputs = [one for one in _dependencies(lock, environment) if "cvmfs" in str(one)]
+    assert inputs == [
+        {
+            "name": "/cvmfs/a.b/v",
+            "uri": "cvmfs:/cvmfs/a.b/v",
+            "digest": {"cvmfsRoot-shake128": "d" * 40},
+            "annotations": {"delivery": "embed", "revision": 7, "published": "2026-01-31T12:00:00Z"},
+        },
+        {"name": "/cvmfs/a.b/p", "digest": {"afenvListing-sha256": "c" * 64}},
+    ]
 
 
 def test_submodules_lfs_and_commands(make_sample):

@@ -170,6 +170,8 @@ def test_a_new_revision_shares_what_did_not_change(made: Any, world: Any) -> Non
     made.publish(files)
     world.write("afenv.yaml", environments(default="{path: /cvmfs/made.afenv.test/lcg, delivery: embed}"))
     (before,) = world.afenv_json("build")
+    earlier = world.folder / "earlier.lock"
+    earlier.write_bytes((world.project / "afenv.lock").read_bytes())
     made.publish(files | tree(fastjet="3.5-123"))
     assert world.afenv("lock")[0] == 0
     assert world.lock()["environments"]["default"]["cvmfs"][0]["revision"] == 1  # the lock stays
@@ -177,6 +179,8 @@ def test_a_new_revision_shares_what_did_not_change(made: Any, world: Any) -> Non
     assert world.lock()["environments"]["default"]["cvmfs"][0]["revision"] == 2
     (after,) = world.afenv_json("build")
     old, new = cvmfs_layers(before), cvmfs_layers(after)
+    status, out, _ = world.afenv("diff", str(earlier), str(world.project / "afenv.lock"))
+    assert (status, "revision 1" in out, "revision 2" in out) == (1, True, True)
     shared = {name for name in old if new.get(name) == old[name]}
     assert any("/ROOT/" in name for name in shared)
     assert old != new
