@@ -123,6 +123,13 @@ def test_what_a_command_reads_is_all_that_it_needs(project: Project, tracer: str
     assert project.run("/bin/sh", "-c", f"ls {MOUNT}/lcg/releases").split() == ["zmass"]
 
 
+def test_a_view_that_is_traced_is_set_up_first(project: Project) -> None:
+    project.write(f"{{view: {VIEW}, delivery: trace, run: zmass}}")
+    assert project.run("zmass").strip() == "91.1876"
+    assert project.entry()["setup"]["variables"]["ZMASS_HOME"] == ZMASS
+    assert not any("setup.sh" in path or "/hello" in path for path in project.entry()["traced"]["paths"])
+
+
 def test_a_second_command_is_added(project: Project) -> None:
     project.write(f"{{path: {VIEW}, delivery: trace, run: {VIEW}/bin/zmass}}")
     project.afenv("build")
