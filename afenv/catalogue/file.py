@@ -254,12 +254,14 @@ class Catalogue:
     def records(self) -> Iterator[ImageRecord]:
         """All records, checked; E622 also if they are not in order or one stands twice."""
         last: tuple[str, ...] = ()
+        seen = set()
         for row in range(self.count):
             found = self.record(row)
-            if order(found) <= last:
+            if order(found) <= last or found.key in seen:
                 message = "records are not in order, or one stands twice"
                 raise AfenvError("E622", message, place=self.place, path=f"records[{row}]")
             last = order(found)
+            seen.add(found.key)
             yield found
 
 

@@ -14,7 +14,7 @@ from afenv.documents.lock import LockedEnvironment
 from afenv.record import record
 
 # Of conda: `cuda-version` is what conda-forge's packages agree by, the others have the toolkit's version.
-_CONDA = re.compile(r"cuda-version|cudatoolkit|cuda-toolkit|cuda-cudart|cuda-runtime")
+_CONDA = re.compile(r"cuda-version|cudatoolkit|cuda-toolkit|cuda-cudart|cuda-runtime|pytorch-cuda")
 # Of PyPI: components that are numbered as the toolkit is (cuBLAS, cuDNN and others are not).
 _WHEEL = re.compile(r"nvidia-(?:cuda-(?:runtime|nvrtc|cupti|nvcc)|nvjitlink)(?:-cu\d+)?|cuda-toolkit")
 _WHEEL_MAJOR = re.compile(r"nvidia-[a-z0-9-]+-cu(\d{2})|jax-cuda(\d{2})-(?:plugin|pjrt)|cupy-cuda(\d{2})x")

@@ -54,6 +54,7 @@ def environment(*packages: str, constrains: tuple[str, ...] = ()) -> LockedEnvir
     [
         (("conda:cuda-version 12.4",), (12, 4)),
         (("conda:cudatoolkit 11.8.0",), (11, 8)),
+        (("conda:pytorch-cuda 12.1",), (12, 1)),
         (("conda:cuda-cudart 12.6.77", "conda:cuda-version 12.6"), (12, 6)),
         (("nvidia-cuda-runtime-cu12 12.4.127",), (12, 4)),
         (("nvidia-cuda-runtime 13.0.48",), (13, 0)),

@@ -127,6 +127,7 @@ c.JupyterHub.cookie_secret = bytes(32)
 c.JupyterHub.authenticator_class = "dummy"
 c.DummyAuthenticator.password = {password!r}
 c.Authenticator.allow_all = True
+c.Spawner.start_timeout = c.Spawner.http_timeout = 300  # machines that test are busy
 c.JupyterHub.services = [{{"name": "test", "api_token": "{token}"}}]
 c.JupyterHub.load_roles = [
     {{"name": "test", "scopes": ["admin:users", "admin:servers", "access:servers"], "services": ["test"]}}
@@ -159,7 +160,7 @@ def running_hub(
         process = subprocess.Popen(words, cwd=folder, env=environment, stdout=output, stderr=output)
     hub = RunningHub(url=f"http://127.0.0.1:{port}", log=log)
     try:
-        for _ in range(600):
+        for _ in range(2400):
             assert process.poll() is None, hub.said()
             with contextlib.suppress(OSError):
                 if hub.api("GET", "/")[0] == 200:
@@ -196,3 +197,48 @@ def browser(folder: Path) -> Iterator[Any]:
         yield driver
     finally:
         driver.quit()
+
+
+def run_in_kernel(hub: RunningHub, user: str, code: str, seconds: float = 180.0) -> str:
+    """What code prints in a new kernel of a user's server."""
+    from uuid import uuid4
+
+    from websocket import create_connection
+
+    status, kernel = hub.ask("POST", f"/user/{user}/api/kernels", {"name": "python3"})
+    assert status == 201, kernel
+    address = f"{hub.url.replace('http', 'ws', 1)}/user/{user}/api/kernels/{kernel['id']}/channels"
+    socket_ = create_connection(address, timeout=seconds, header=[f"Authorization: token {TOKEN}"])
+    said = ""
+    try:
+        number = uuid4().hex
+        header = {
+            "msg_id": number,
+            "msg_type": "execute_request",
+            "session": number,
+            "username": "",
+            "version": "5.3",
+        }
+        content = {"code": code, "silent": False, "store_history": False, "stop_on_error": True}
+        message = {
+            "channel": "shell",
+            "header": header,
+            "parent_header": {},
+            "metadata": {},
+            "content": content,
+            "buffers": [],
+        }
+        socket_.send(json.dumps(message))
+        while True:
+            answer = json.loads(socket_.recv())
+            if answer.get("parent_header", {}).get("msg_id") != number:
+                continue
+            kind, content = answer["msg_type"], answer["content"]
+            if kind == "stream":
+                said += content["text"]
+            elif kind == "error":
+                said += "\n".join(content["traceback"])
+            elif kind == "status" and content["execution_state"] == "idle":
+                return said
+    finally:
+        socket_.close()

@@ -10,10 +10,14 @@ from typing import Any
 
 import pytest
 
+from afenv.attest.keys import generate_key, load_private
 from afenv.catalogue.file import make_catalogue
+from afenv.catalogue.signed import sign_catalogue
+from afenv.documents.facility_file import dump_facility
 from afenv_registry.jupyterhub import CatalogueSource, Offering, check_profile, profile_list, unlisted
 from tests.registry.jupyterhub.conftest import FACILITY, gpu_need, image
 from tests.services.conftest import missing
+from tests.services.jupyterhub_parts import DEPLOY
 
 pytestmark = pytest.mark.services
 
@@ -164,11 +168,6 @@ def test_the_values_for_zero_to_jupyterhub(tmp_path: Path, monkeypatch: pytest.M
     from ruamel.yaml import YAML
     from traitlets.config import Config
 
-    from afenv.attest.keys import generate_key, load_private
-    from afenv.catalogue.signed import sign_catalogue
-    from afenv.documents.facility_file import dump_facility
-    from tests.services.jupyterhub_parts import DEPLOY
-
     values = YAML(typ="safe").load(DEPLOY / "kubernetes" / "values.yaml")
     private, public = generate_key()
     key = load_private(private)
@@ -186,3 +185,28 @@ def test_the_values_for_zero_to_jupyterhub(tmp_path: Path, monkeypatch: pytest.M
     profiles = asyncio.run(spawner.profile_list(spawner))
     assert [one["slug"] for one in profiles] == ["cpu", "another-image"]  # the GPU is for a group
     assert values["prePuller"]["hook"]["enabled"] is False
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("docker", "dockerspawner.DockerSpawner"), ("batch", "batchspawner.SlurmSpawner")]
+)
+def test_the_configurations_of_operators_load(
+    kind: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from traitlets.config import PyFileConfigLoader
+    from traitlets.utils.importstring import import_item
+
+    private, public = generate_key()
+    (tmp_path / "catalogue.pub").write_bytes(public)
+    (tmp_path / "facility.yaml").write_text(dump_facility(FACILITY))
+    signed = sign_catalogue(make_catalogue("test", RECORDS), load_private(private))
+    (tmp_path / "catalogue.zst").write_bytes(signed.data)
+    (tmp_path / "jupyterhub_config.py").write_bytes((DEPLOY / kind / "jupyterhub_config.py").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AFENV_CATALOGUE", str(tmp_path / "catalogue.zst"))
+    config = PyFileConfigLoader("jupyterhub_config.py", str(tmp_path)).load_config()
+    assert config.JupyterHub.spawner_class == name
+    spawner = import_item(name)(config=config)
+    spawner.user = SimpleNamespace(name="alice", groups=[])
+    form = asyncio.run(spawner.options_form(spawner))
+    assert 'value="both 1.0"' in form and "<script>" not in form

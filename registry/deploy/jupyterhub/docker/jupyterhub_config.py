@@ -36,6 +36,7 @@ c.DockerSpawner.options_from_form = options_from_form
 c.DockerSpawner.pre_spawn_hook = use_image(offering)
 c.DockerSpawner.cmd = ["jupyterhub-singleuser"]
 c.DockerSpawner.remove = True
+c.DockerSpawner.http_timeout = 120  # the first start reads everything from disk
 
 # users keep what is in their home folder, which is where notebooks are; the code of an image stays as it is
 c.DockerSpawner.notebook_dir = "~"
