@@ -2,6 +2,7 @@
 
 ========================== =========================================================================
 ``architecture``            OCI image-spec, config.md: a container runs on its ``architecture``
+                           32-bit programs need a kernel with CONFIG_IA32_EMULATION
 ``cpu-level``               x86-64 psABI, micro-architecture levels: a higher one has instructions that
                            a lower one ends with SIGILL; ELF's GNU_PROPERTY_X86_ISA_1_NEEDED
 ``kernel``                  ELF NT_GNU_ABI_TAG: the C library ends with "FATAL: kernel too old"
@@ -30,12 +31,20 @@ def machine_reasons(needs: Needs, facility: FacilityProfile) -> Iterator[Reason]
         yield Reason(
             rule="architecture", outcome="unknown", message="the facility's architecture is not known"
         )
+    elif (needs.architecture, facility.architecture) == ("386", "amd64"):
+        yield Reason(
+            rule="architecture",
+            outcome="unknown",
+            message="the image is for 32 bits; whether the machines' kernels run such programs is not known",
+            remedy="Try it there; where it does not run, `afenv run --vm` does.",
+        )
     elif needs.architecture != facility.architecture:
         yield Reason(
             rule="architecture",
             outcome="cannot",
             message=f"the image is for {needs.architecture}, the machines are {facility.architecture}",
-            remedy=f"Build it with `platform: linux/{facility.architecture}`.",
+            remedy=f"Build it with `platform: linux/{facility.architecture}`, or let QEMU emulate the "
+            "processor: `afenv run --vm`.",
         )
         return
     if needs.architecture == "amd64":
@@ -80,7 +89,8 @@ def _vsyscall(needs: Needs, facility: FacilityProfile) -> Iterator[Reason]:
             rule="vsyscall",
             outcome="cannot",
             message=f"{what}, which the kernel does not have",
-            remedy="Ask for the kernel parameter vsyscall=emulate, or run it in a virtual machine.",
+            remedy="Boot it in a virtual machine with `afenv run --vm`, or ask for the kernel parameter "
+            "vsyscall=emulate.",
         )
 
 

@@ -129,6 +129,8 @@ CASES = [
     Case("all is there", OCI, {}, {}, "runs"),
     # architecture and processor
     Case("another architecture", OCI, {"architecture": "arm64"}, {}, "cannot", "architecture"),
+    Case("32-bit image on 64 bits", "Linux Kconfig, IA32_EMULATION", {"architecture": "386"}, {}, "runs", "architecture", "unknown"),
+    Case("32-bit image on another processor", OCI, {"architecture": "386"}, {"architecture": "arm64"}, "cannot", "architecture"),
     Case("image without architecture", OCI, {"architecture": None}, {}, "runs", "architecture", "unknown"),
     Case("facility of unknown architecture", NONE, {}, {"architecture": None}, "runs", "architecture", "unknown"),
     Case("v3 on v3", PSABI, {"level": 3}, {}, "runs"),
