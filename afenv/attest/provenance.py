@@ -141,9 +141,17 @@ def _dependencies(lock: Lock, environment: LockedEnvironment) -> Iterator[dict[s
         yield {"uri": index.url, "digest": {"sha256": index.sha256}, "annotations": notes}
     for one in environment.cvmfs:
         algorithm = one.root_hash.partition("-")[2] or "sha1"
-        notes = {"delivery": one.delivery, "revision": one.revision, "published": one.timestamp}
         digest = {f"cvmfsRoot-{algorithm}": one.root_hash.partition("-")[0]}
-        yield {"name": one.path, "uri": f"cvmfs:{one.path}", "digest": digest, "annotations": notes}
+        yield {
+            "name": one.path,
+            "uri": f"cvmfs:{one.path}",
+            "digest": digest,
+            "annotations": {
+                "delivery": one.delivery,
+                "revision": one.revision,
+                "published": one.timestamp,
+            },
+        }
         for part in one.parts:
             yield {"name": part.path, "digest": {"afenvListing-sha256": hex_of(part.listing)}}
     for deb in environment.debs:

@@ -356,8 +356,16 @@ def _layers(
         from afenv.workflow.cvmfs_build import runs_for_cvmfs, with_results
 
         if runs_for_cvmfs(lock.environments[name]):
+
+            def write_here(environment: LockedEnvironment) -> list[Layer]:
+                found = write(environment)
+                if remote is not None:
+                    store.sync()
+                    remote.fetch([layer.digest for layer in found])  # something of the image is run
+                return found
+
             before = lock
-            lock = with_results(project, lock, name, created, write, keep=locked)
+            lock = with_results(project, lock, name, created, write_here, keep=locked)
             if lock != before and not locked:
                 from afenv.documents.lockfile import write_lock as write_results
 
