@@ -263,8 +263,9 @@ def _accounting(here: str, usage: Any, sampled: int, prmon: str) -> tuple[dict[s
         pass
     try:
         top = _load(prmon)["Max"]
-        cpu = {"user": float(top["utime"]), "system": float(top["stime"])}
-        memory = {"peak": int(top["pss"]) * 1024, "source": "prmon"}
+        if top["pss"]:  # else it ended before prmon looked at it
+            cpu = {"user": float(top["utime"]), "system": float(top["stime"])}
+            memory = {"peak": int(top["pss"]) * 1024, "source": "prmon"}
     except (OSError, KeyError, ValueError):
         pass
     return {name: round(value, 3) for name, value in cpu.items()}, memory

@@ -30,6 +30,12 @@ def test_what_is_out_of_date_runs_and_nothing_else(analysis: Analysis) -> None:
     assert not list(analysis.run_folder.path.glob("work/*"))
     assert not list(analysis.run_folder.path.glob("outputs/**/.snakemake*"))
 
+    text = (analysis.run_folder.path / "Snakefile").read_text()  # for people to read
+    assert "rule step_select:" in text
+    assert '        "outputs/gen/numbers.txt",' in text
+    assert "    # seq 1 5 > gen/numbers.txt" in text
+    assert analysis.images["other"].image_id in text
+
     # nothing has changed, though a file has another time
     os.utime(analysis.place / "events.txt")
     assert analysis.plan().stale == ()
@@ -46,6 +52,7 @@ def test_what_is_out_of_date_runs_and_nothing_else(analysis: Analysis) -> None:
     assert analysis.output("n.txt").split() == ["5"]
 
     # a parameter, a command, an image, and data
+    assert analysis.plan(params=("n=9",)).verdicts["generate"].reason == "n has another value"
     analysis.run(params=("generate.n=4",))
     assert analysis.ran() == ["generate", "select", "count"]
     analysis.text = analysis.text.replace("wc -l <", "wc -c <")
@@ -69,15 +76,6 @@ def test_some_steps_and_what_they_need(analysis: Analysis) -> None:
     assert analysis.ran() == ["count"]
     record = analysis.run("generate")
     assert [step["name"] for step in record["steps"]] == ["generate", "select", "count"]
-
-
-def test_the_snakefile_is_for_people(analysis: Analysis) -> None:
-    analysis.run()
-    text = (analysis.run_folder.path / "Snakefile").read_text()
-    assert "rule step_select:" in text
-    assert '        "outputs/gen/numbers.txt",' in text
-    assert "    # seq 1 5 > gen/numbers.txt" in text
-    assert analysis.images["other"].image_id in text
 
 
 FAILING = """
