@@ -21,6 +21,7 @@ from afenv.documents.manifest import (
     CondaSection,
     DebianBase,
     Environment,
+    Funder,
     GpuSection,
     Metadata,
     OciBase,
@@ -33,12 +34,17 @@ def _author(tree: Mapping[str, Any]) -> Author:
     return Author(name=tree["name"], orcid=tree.get("orcid"), affiliation=tree.get("affiliation"))
 
 
+def _funder(tree: Mapping[str, Any]) -> Funder:
+    return Funder(name=tree["name"], award=tree.get("award"), url=tree.get("url"))
+
+
 def _metadata(tree: Mapping[str, Any]) -> Metadata:
     return Metadata(
         title=tree.get("title"),
         description=tree.get("description"),
         license=tree.get("license"),
         authors=tuple(_author(author) for author in tree.get("authors", ())),
+        funders=tuple(_funder(funder) for funder in tree.get("funders", ())),
         keywords=tuple(tree.get("keywords", ())),
         url=tree.get("url"),
     )

@@ -29,6 +29,15 @@ class Author:
 
 
 @record
+class Funder:
+    """An organisation that paid for the work, with the number of the grant and a URL where given."""
+
+    name: str
+    award: str | None = None
+    url: str | None = None
+
+
+@record
 class Metadata:
     """What catalogues and archives say of the analysis."""
 
@@ -36,6 +45,7 @@ class Metadata:
     description: str | None = None
     license: str | None = None
     authors: tuple[Author, ...] = ()
+    funders: tuple[Funder, ...] = ()
     keywords: tuple[str, ...] = ()
     url: str | None = None
 

@@ -188,6 +188,11 @@ def _described(manifest: AnalysisManifest) -> tuple[str, str, dict[str, Any]]:
             {key: getattr(author, key) for key in ("name", "orcid", "affiliation") if getattr(author, key)}
             for author in metadata.authors
         ]
+    if metadata.funders:
+        values["funders"] = [
+            {key: getattr(funder, key) for key in ("name", "award", "url") if getattr(funder, key)}
+            for funder in metadata.funders
+        ]
     if metadata.keywords:
         values["keywords"] = list(metadata.keywords)
     return manifest.name, manifest.version, values

@@ -42,6 +42,7 @@ def test_manifest_keys_are_fields() -> None:
     assert _properties(MANIFEST, "") == _fields(manifest.AnalysisManifest) | {"afenv"}
     assert _properties(MANIFEST, "metadata") == _fields(manifest.Metadata)
     assert _properties(MANIFEST, "author") == _fields(manifest.Author)
+    assert _properties(MANIFEST, "funder") == _fields(manifest.Funder)
     assert _properties(MANIFEST, "code") - {"path"} == _fields(manifest.CodeSource) - {"folder"}
     assert _properties(MANIFEST, "pypi") == _fields(manifest.PypiSection)
     assert _properties(MANIFEST, "conda") == _fields(manifest.CondaSection)

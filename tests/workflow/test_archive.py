@@ -121,7 +121,7 @@ def test_the_crate_says_who_and_what(world: World) -> None:
     manifest = (world.project / "afenv.yaml").read_text()
     metadata = (
         'metadata: {title: "A fit", license: MIT, authors: [{name: Emmy, orcid: 0000-0002-1825-0097, '
-        "affiliation: A laboratory}]}\n"
+        "affiliation: A laboratory}], funders: [{name: A foundation, award: '42', url: 'https://ror.org/00'}]}\n"
     )
     world.write("afenv.yaml", manifest + metadata)
     bag = archive(world)
@@ -131,6 +131,8 @@ def test_the_crate_says_who_and_what(world: World) -> None:
     assert entities["ro-crate-metadata.json"]["conformsTo"] == {"@id": "https://w3id.org/ro/crate/1.2"}
     assert root["author"] == [{"@id": "https://orcid.org/0000-0002-1825-0097"}]
     assert root["license"] == {"@id": "https://spdx.org/licenses/MIT"}
+    assert root["funder"] == [{"@id": "https://ror.org/00"}]
+    assert entities["https://ror.org/00"] | {"identifier": "42"} == entities["https://ror.org/00"]
     code = entities["inputs/code/0/files.tar"]
     assert code["identifier"] == [world.lock()["code"][0]["swhid"]]
     reachable = {one["@id"] for one in root["hasPart"]}
