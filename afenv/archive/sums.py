@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -67,6 +68,8 @@ def digests(
     listed = list(tasks)
     found: list[str | OSError | AfenvError] = [""] * len(listed)
 
+    stop = threading.Event()  # set when this thread is interrupted
+
     def work(number: int) -> None:
         opener, algorithm, _ = listed[number]
         digest = new_hash(algorithm)
@@ -74,7 +77,7 @@ def digests(
             with opener() as file:
                 buffer = bytearray(1 << 20)
                 view = memoryview(buffer)
-                while count := file.readinto(view):  # type: ignore[attr-defined]
+                while not stop.is_set() and (count := file.readinto(view)):  # type: ignore[attr-defined]
                     digest.update(view[:count])
                     advance(count)
         except (OSError, AfenvError) as error:
@@ -84,8 +87,12 @@ def digests(
 
     order = sorted(range(len(listed)), key=lambda number: -listed[number][2])
     with ThreadPoolExecutor(workers()) as pool:
-        for _ in pool.map(work, order):
-            pass
+        try:
+            for _ in pool.map(work, order):
+                pass
+        except BaseException:
+            stop.set()
+            raise
     return found
 
 

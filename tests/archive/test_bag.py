@@ -7,9 +7,11 @@ import io
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -395,3 +397,40 @@ def test_content_that_changes_while_it_is_read_is_an_error(store: ContentStore, 
         with pytest.raises(AfenvError, match="E305"):
             write_bag(tmp_path / name, found, INFO, b"")
         assert not (tmp_path / name).exists()
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from afenv.archive.items import Item
+from afenv.archive.write import write_bag
+large = Path(sys.argv[1])
+item = Item(path="large", size=large.stat().st_size, sha256="0" * 64, part="data", file=large, link=True)
+write_bag(Path(sys.argv[2]), [item], {}, b"")
+"""
+
+
+@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_process_leaves_nothing_that_looks_whole(
+    store: ContentStore, tmp_path: Path, name: str, number: signal.Signals
+) -> None:
+    large = tmp_path / "large"
+    with large.open("wb") as file:
+        file.truncate(4 << 30)  # sparse: it takes no room, and a while to hash
+    out = tmp_path / "out"
+    out.mkdir()
+    command = [sys.executable, "-c", SCRIPT, str(large), str(out / name)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    for _ in range(3000):
+        if list(out.glob(".bag*.afenv-*/*")):
+            break
+        time.sleep(0.01)
+    process.send_signal(number)
+    process.wait(120)
+    left = [path.name for path in out.iterdir()]
+    assert name not in left
+    assert number == signal.SIGKILL or left == []
+    large.unlink()
+    write(store, out / name)
+    assert sorted(path.name for path in out.iterdir()) == sorted([name, "src"])
