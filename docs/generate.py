@@ -195,6 +195,7 @@ _RANGES = {
     "E73": "Archives: writing and restoring them",
     "E75": "Steps and runs",
     "E76": "Records of runs",
+    "E77": "Steps for other engines",
     "E9": "Others",
 }
 

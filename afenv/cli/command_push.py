@@ -17,7 +17,10 @@ def run(options: Namespace) -> int:
     path = options.folder_of_analysis / options.image
     pushed = _push_other(path, options)
     if pushed is None:
+        from afenv.workflow.pushed import note_pushed
+
         pushed = _push_image(path, options)
+        note_pushed(options.folder_of_analysis, options.reference, pushed)
     if options.json:
         print_json({"reference": options.reference, "manifest_digest": pushed})
     else:

@@ -10,6 +10,7 @@ from typing import cast
 
 import afenv
 from afenv.cli.parser_archive import add_archive, add_restore, add_to_verify
+from afenv.cli.parser_export import add_export
 from afenv.cli.parser_rerun import add_rerun
 
 DESCRIPTION = """\
@@ -78,12 +79,7 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
     _allow_dirty(sub)
     _json(sub)
 
-    sub = command("export", "write the conda and PyPI packages of the lock in the format of another tool")
-    sub.add_argument("format", choices=("conda-lock", "pixi", "explicit"))
-    _environment(sub)
-    sub.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help="where to write (default: standard output)"
-    )
+    add_export(command)
 
     sub = command(
         "build", "build the environments' images", "The lock is refreshed first if it does not fit."

@@ -114,12 +114,12 @@ def htcondor_file(
         executable = "/bin/sh"
     settings: list[tuple[str, str | int]] = [
         ("universe", "container"),
-        ("container_image", _value(str(image))),
-        ("executable", _value(executable)),
+        ("container_image", submit_value(str(image))),
+        ("executable", submit_value(executable)),
         ("transfer_executable", "false"),
-        ("arguments", _list(arguments)),
-        ("environment", _list([f"{key}={value}" for key, value in sorted(request.env.items())])),
-        ("initialdir", _value(str(request.workdir))),
+        ("arguments", submit_list(arguments)),
+        ("environment", submit_list([f"{key}={value}" for key, value in sorted(request.env.items())])),
+        ("initialdir", submit_value(str(request.workdir))),
         ("request_cpus", resources.cpus),
         ("request_memory", f"{resources.memory}M" if resources.memory else ""),
         ("request_gpus", resources.gpus or int(request.gpu)),
@@ -131,18 +131,18 @@ def htcondor_file(
     return "".join(f"{key} = {value}\n" for key, value in settings if value) + "queue\n"
 
 
-def _value(text: str) -> str:
+def submit_value(text: str) -> str:
     """A value that is not taken for a macro and does not end the line."""
     if "\n" in text:
         raise AfenvError("E030", f"{text!r} has a newline, which a submit file cannot hold", place="--batch")
     return text.replace("$", "$(DOLLAR)")
 
 
-def _list(words: Sequence[str]) -> str:
+def submit_list(words: Sequence[str]) -> str:
     """Words in the new syntax: all between double quotes, each between single ones where it needs them."""
     quoted = []
     for word in words:
-        text = _value(word).replace('"', '""')
+        text = submit_value(word).replace('"', '""')
         if not text or re.search(r"[\s']", text):
             text = "'" + text.replace("'", "''") + "'"
         quoted.append(text)

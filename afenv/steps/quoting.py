@@ -33,10 +33,16 @@ def quoted(values: Sequence[str], state: str) -> str:
 
 def replace_placeholders(template: str, value: Callable[[str, str], Sequence[str]]) -> str:
     """The template with each placeholder replaced by ``value(kind, name)``, quoted for where it stands."""
-    return "".join(
-        part if isinstance(part, str) else quoted(value(part[0], part[1]), part[2])
-        for part in _parts(template)
-    )
+    return render_placeholders(template, lambda kind, name, state: quoted(value(kind, name), state))
+
+
+def render_placeholders(template: str, render: Callable[[str, str, str], str]) -> str:
+    """The template with each placeholder replaced by ``render(kind, name, state)``.
+
+    ``state`` says where it stands: empty (it is a word), a quote, ``#`` (a comment), ``<`` (a here-document)
+    or ``<'`` (one in which nothing is expanded).
+    """
+    return "".join(part if isinstance(part, str) else render(*part) for part in _parts(template))
 
 
 def _parts(template: str) -> list[str | tuple[str, str, str]]:

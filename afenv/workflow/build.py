@@ -229,8 +229,9 @@ def _build(
             path, file = _write(project, image, name, output, target, attachments, builder_options)
         if push:
             from afenv.workflow.push import publish
+            from afenv.workflow.pushed import note_pushed
 
-            publish(
+            digest = publish(
                 image,
                 remote or project.store,
                 push,
@@ -239,6 +240,7 @@ def _build(
                 signer=signer,
                 mount_from=remote.mountable(push) if remote else None,
             )
+            note_pushed(project.folder, push, digest)
         if remote is not None:
             remote.publish(environment, push)
             _tell(project, remote)
