@@ -1,0 +1,114 @@
+"""Packing a tar stream into squashfs without other programs: with zstd, by :mod:`afenv.oci.squashfs_write`.
+
+The stream is that of :func:`afenv.oci.merge.merged_tar`. Extended attributes and sparse files are not written
+here: :class:`NotPackedError` says so, and one of the host's tools has to do it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from afenv.oci.squashfs_write import (
+    BLOCK_DEVICE,
+    DEVICE,
+    FILE,
+    FOLDER,
+    LINK,
+    PIPE,
+    Node,
+    SquashfsWriter,
+)
+from afenv.oci.tar_stream import (
+    FILES,
+    GNU_LINK,
+    GNU_SPARSE,
+    PAX,
+    SPARSE_NAME,
+    TarMember,
+    TarStream,
+    field_text,
+    number,
+    pax_records,
+)
+
+_KINDS = {b"2": LINK, b"3": DEVICE, b"4": BLOCK_DEVICE, b"5": FOLDER, b"6": PIPE}
+_XATTR = (b"SCHILY.xattr.", b"LIBARCHIVE.xattr.", b"SCHILY.acl.")
+
+
+class NotPackedError(Exception):
+    """The image has something that is not written here; the argument says what."""
+
+
+def pack_tar(
+    pieces: Iterable[memoryview], output: Path, offset: int, *, level: int, threads: int, time: int, ahead: bool
+) -> None:
+    """Pack a tar into squashfs in ``output``, ``offset`` bytes from its start; nothing is there before.
+
+    No file is later than ``time``; where that is still to come (``ahead``), all have it. Raises OSError and
+    what the stream does.
+    """
+    with output.open("xb", buffering=1 << 20) as file:
+        file.seek(offset)
+        writer = SquashfsWriter(file, level=level, threads=threads, time=time)
+        try:
+            for member in TarStream(_chunks(pieces)).members():
+                _add(writer, member, time, ahead)
+            writer.finish()
+        finally:
+            writer.close()
+
+
+def _chunks(pieces: Iterable[memoryview]) -> Iterator[bytes]:
+    yield from pieces  # type: ignore[misc]  # whatever a memoryview can be made of will do
+
+
+def _add(writer: SquashfsWriter, member: TarMember, time: int, ahead: bool) -> None:
+    head = bytes(member.raw[-1])
+    kind = member.kind
+    if kind == b"1":
+        writer.add_link(member.path, member.target)
+        return
+    size, uid, gid = number(head[124:136]), number(head[108:116]), number(head[116:124])
+    mtime = number(head[136:148])
+    target = field_text(head[157:257]) if kind == b"2" else b""
+    if len(member.raw) > 1:
+        records, target = _records(member, target)
+        size, uid, gid = (int(records.get(key, one)) for key, one in ((b"size", size), (b"uid", uid), (b"gid", gid)))
+        mtime = int(float(records.get(b"mtime", mtime)))
+        if kind == b"2":
+            target = records.get(b"linkpath", target)
+    node = Node(
+        FILE if kind in FILES else _KINDS[kind],
+        number(head[100:108]) & 0o7777 if kind != b"2" else 0o777,
+        uid,
+        gid,
+        time if ahead else max(0, min(mtime, time)),
+    )
+    if kind in FILES:
+        if kind == GNU_SPARSE:
+            raise NotPackedError("a sparse file")
+        writer.add_file(member.path, node, size, member.content())
+        return
+    node.target = target
+    if kind in (b"3", b"4"):
+        major, minor = number(head[329:337]), number(head[337:345])
+        node.rdev = major << 8 | minor & 0xFF | (minor & ~0xFF) << 12
+    writer.add(member.path, node)
+
+
+def _records(member: TarMember, target: bytes) -> tuple[dict[bytes, bytes], bytes]:
+    """What stands before a member's own header, and the target of a link."""
+    found: dict[bytes, bytes] = {}
+    for before, body in zip(member.raw[:-1:2], member.raw[1::2], strict=True):
+        kind, content = bytes(before[156:157]), bytes(body[: number(bytes(before[124:136]))])
+        if kind == PAX:
+            found |= pax_records(content)
+        elif kind == GNU_LINK:
+            target = field_text(content)
+    for key in found:
+        if key.startswith(_XATTR):
+            raise NotPackedError("extended attributes")
+        if key.startswith(SPARSE_NAME[:11]):
+            raise NotPackedError("a sparse file")
+    return found, target
