@@ -1,8 +1,9 @@
 """Writing squashfs 4.0: what is said of files goes in, an image comes out, the same each time.
 
-The format is the one that :mod:`afenv.oci.squashfs` reads (Linux, fs/squashfs/squashfs_fs.h). Content is compressed
-in threads, block by block, and written in the order in which it came; the tables follow. Files that are smaller
-than a block share fragments, as with mksquashfs. There are no extended attributes and no export table.
+The format is the one that :mod:`afenv.oci.squashfs` reads (Linux, fs/squashfs/squashfs_fs.h). Content is
+compressed in threads, block by block, and written in the order in which it came; the tables follow. Files
+that are smaller than a block share fragments, as with mksquashfs. There are no extended attributes and no
+export table.
 """
 
 from __future__ import annotations
@@ -358,7 +359,8 @@ class SquashfsWriter:
             kind, rest = body
             node.place = block << 16 | offset
             inodes.add(
-                _COMMON.pack(kind, node.mode, owners[node.uid], owners[node.gid], node.mtime, node.number) + rest
+                _COMMON.pack(kind, node.mode, owners[node.uid], owners[node.gid], node.mtime, node.number)
+                + rest
             )
         return inodes.end(), folders.end(), len(numbered)
 

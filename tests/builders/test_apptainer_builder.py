@@ -38,10 +38,16 @@ LAYERS = (
 )
 
 
-@PACKER
 class TestSif(BuilderContract):
     builder = ApptainerBuilder()
     target = "sif"
+
+
+@PACKER
+class TestSifOfTools(BuilderContract):
+    builder = ApptainerBuilder()
+    target = "sif"
+    options: ClassVar = {"packer": "tools"}
 
 
 @PACKER
@@ -51,7 +57,6 @@ class TestGzipSif(BuilderContract):
     options: ClassVar = {"compressor": "gzip"}
 
 
-@PACKER
 class TestSquashfs(BuilderContract):
     builder = ApptainerBuilder()
     target = "squashfs"
@@ -72,7 +77,6 @@ def code(image, store, path: Path, target: str = "sif", **options) -> str:
     return caught.value.code
 
 
-@PACKER
 @pytest.mark.parametrize("target", ["sif", "squashfs"])
 def test_the_files_are_those_of_the_image(store, tmp_path, target):
     image = make_image(store, LAYERS)
@@ -97,7 +101,6 @@ def test_the_files_of_a_sandbox_are_those_of_the_image(store, tmp_path):
     assert (tmp_path / "out" / "singularity").resolve() == tmp_path / "out" / ".singularity.d" / "runscript"
 
 
-@PACKER
 def test_a_change_is_found(store, tmp_path):
     write_layout(make_image(store, LAYERS), store, tmp_path / "oci")
     build(make_image(store, LAYERS[:2]), store, tmp_path / "a.sif")
@@ -120,7 +123,6 @@ print(ApptainerBuilder().build(make_image(store), store, options).digest)
 """
 
 
-@PACKER
 def test_the_bytes_do_not_depend_on_the_host(tmp_path):
     digests = set()
     for number, (umask, threads, environment) in enumerate(
@@ -140,7 +142,6 @@ def test_the_bytes_do_not_depend_on_the_host(tmp_path):
     assert len(digests) == 1
 
 
-@PACKER
 def test_the_identity_depends_on_image_and_compressor(store, tmp_path):
     def identity(image, **options):
         build(image, store, tmp_path / "a.sif", **options)
@@ -151,7 +152,6 @@ def test_the_identity_depends_on_image_and_compressor(store, tmp_path):
     assert len({identity(one), identity(one, level=4), identity(one, compressor="gzip")}) == 3
 
 
-@PACKER
 def test_a_sif_that_is_current_is_kept(store, tmp_path):
     path = tmp_path / "a.sif"
     image = make_image(store)
@@ -163,12 +163,10 @@ def test_a_sif_that_is_current_is_kept(store, tmp_path):
     assert path.stat().st_ino != before
 
 
-@PACKER
 def test_a_digest_that_nobody_looks_at(store, tmp_path):
     assert build(make_image(store), store, tmp_path / "a.sif", digest=False).digest == ""
 
 
-@PACKER
 def test_files_of_the_runtime_win_and_the_image_may_add_some(store, tmp_path):
     ours = ".singularity.d/env/91-more.sh"
     image = make_image(
@@ -206,7 +204,6 @@ def test_options_that_do_not_fit(store, tmp_path):
         ApptainerBuilder().build(image, store, {"target": "sif"})
 
 
-@PACKER
 def test_places_that_cannot_be_written(store, tmp_path):
     image = make_image(store)
     (tmp_path / "folder").mkdir()
@@ -218,7 +215,6 @@ def test_places_that_cannot_be_written(store, tmp_path):
     assert code(image, store, tmp_path / "file" / "a.sif") == "E403"
 
 
-@PACKER
 def test_a_missing_layer(store, tmp_path):
     image = make_image(store)
     store.path(image.layers[0].digest).unlink()
@@ -226,7 +222,6 @@ def test_a_missing_layer(store, tmp_path):
     assert not list(tmp_path.glob("*a.sif*"))
 
 
-@PACKER
 def test_an_image_from_the_future(store, tmp_path):
     """Its time cannot be the latest of all files, so all files have it."""
     image = make_image(store, created=4_000_000_000)
@@ -260,7 +255,7 @@ def programs(tmp_path, monkeypatch) -> Path:
 
 def test_neither_packer_nor_apptainer(programs, store, tmp_path):
     assert find_tool("zstd") is None
-    assert code(make_image(store), store, tmp_path / "a.sif") == "E414"
+    assert code(make_image(store), store, tmp_path / "a.sif", packer="tools") == "E414"
 
 
 def test_packers_that_are_too_old(programs):
@@ -291,7 +286,7 @@ def test_a_packer_that_fails(store, tmp_path, monkeypatch, script, expected):
         builder, "find_tool", lambda _: replace(tool, path=str(tmp_path / "programs" / "mksquashfs"))
     )
     large = [(Member(path="large", content=os.urandom(1 << 22)),)]
-    assert code(make_image(store, large), store, tmp_path / "a.sif") == expected
+    assert code(make_image(store, large), store, tmp_path / "a.sif", packer="tools") == expected
     assert not list(tmp_path.glob("*a.sif*"))
 
 
@@ -307,7 +302,6 @@ esac
 """
 
 
-@PACKER
 def test_apptainer_build_in_the_place_of_a_packer(store, tmp_path, monkeypatch, request):
     image = make_image(store)
     build(image, store, tmp_path / "real.sif")
@@ -315,7 +309,7 @@ def test_apptainer_build_in_the_place_of_a_packer(store, tmp_path, monkeypatch, 
     monkeypatch.setenv("NOTE", str(tmp_path / "note"))
     place = request.getfixturevalue("programs")
     program(place, "apptainer", APPTAINER)
-    built = build(image, store, tmp_path / "a.sif")
+    built = build(image, store, tmp_path / "a.sif", packer="tools")
     assert built.annotations["org.afenv.packed-by"] == "apptainer 1.4.5"
     assert "apptainer build was used" in built.annotations["org.afenv.fallback"]
     from afenv.oci.sif_record import parse_record
@@ -334,11 +328,10 @@ def test_an_apptainer_that_fails(programs, store, tmp_path):
         programs, "apptainer", 'case "$1" in --version) echo 1.0 ;; *) echo FATAL: no >&2; exit 255 ;; esac\n'
     )
     with pytest.raises(AfenvError, match="apptainer build failed: FATAL: no") as caught:
-        build(make_image(store), store, tmp_path / "a.sif")
+        build(make_image(store), store, tmp_path / "a.sif", packer="tools")
     assert caught.value.code == "E502"
 
 
-@PACKER
 def test_objects_are_those_of_apptainer(store, tmp_path):
     build(make_image(store), store, tmp_path / "a.sif")
     found = read_sif(tmp_path / "a.sif")

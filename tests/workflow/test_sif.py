@@ -10,8 +10,6 @@ import pytest
 from afenv.digest import sha256_file
 from afenv.oci.sif import read_sif
 
-pytestmark = pytest.mark.skipif(not shutil.which("mksquashfs"), reason="squashfs-tools are not here")
-
 
 def test_building_inspecting_and_comparing(world: Any) -> None:
     (oci,) = world.afenv_json("build")
@@ -30,6 +28,7 @@ def test_building_inspecting_and_comparing(world: Any) -> None:
     assert found["trees"]["old"] == found["trees"]["new"]
 
 
+@pytest.mark.skipif(not shutil.which("mksquashfs"), reason="squashfs-tools are not here")
 def test_options_for_the_builder(world: Any) -> None:
     options = ("--option", "compressor=gzip", "--option", "level=1")
     (built,) = world.afenv_json("build", "--target", "squashfs", *options)

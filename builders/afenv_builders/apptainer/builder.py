@@ -25,19 +25,30 @@ from afenv.oci.sif_record import SifRecord, holds
 from afenv.progress import Progress
 from afenv.store.content import ContentStore, write_error
 from afenv_builders.apptainer import runtime_files
-from afenv_builders.apptainer.packing import LATEST, LEVELS, MOST_LEVELS, Packing, Tool, find_tool, pack
+from afenv_builders.apptainer.packing import (
+    LATEST,
+    LEVELS,
+    MOST_LEVELS,
+    Packing,
+    Tool,
+    find_tool,
+    own_tool,
+    pack,
+)
+from afenv_builders.apptainer.packing_tar import NotPackedError
 
 SQUASHFS = "application/vnd.squashfs"
 TARGETS = ("sif", "squashfs", "sandbox")
-OPTIONS = frozenset(("target", "path", "quiet", "compressor", "level", "threads", "sign", "digest"))
+OPTIONS = frozenset(("target", "path", "quiet", "compressor", "level", "threads", "sign", "digest", "packer"))
 IDENTITIES = uuid.UUID("5d21ad7e-3c14-5b0e-9c59-0e0dd9f1d6a4")  # the name space of the IDs of SIFs
 
 
 class ApptainerBuilder:
     """Builds ``sif``, ``squashfs`` and ``sandbox``.
 
-    Options: ``path``; ``compressor`` (``zstd`` or ``gzip``) and ``level``; ``threads`` (default: one per
-    processor; the result does not depend on it); ``sign``, the fingerprint of a key in Apptainer's
+    Options: ``path``; ``compressor`` (``zstd`` or ``gzip``) and ``level``; ``packer``, ``afenv`` (the default
+    for zstd) or ``tools`` (those of the host); ``threads`` (default: one per processor; the result does not
+    depend on it); ``sign``, the fingerprint of a key in Apptainer's
     keyring, for ``sif``; ``quiet``; ``digest=False`` leaves the digest empty that nobody is going to look
     at, as it takes reading the file again. The descriptor's annotations tell the image ID, the program that
     packed, the compressor, and why it had to be another way where it had to.
@@ -133,7 +144,25 @@ def _build_file(
     if path.is_dir():
         raise AfenvError("E032", f"this is a folder; a {target} would be a file", place=str(path))
     key: str | None = options.get("sign")
-    tool = find_tool(packing.compressor)
+    packer = options.get("packer") or ("afenv" if packing.compressor == "zstd" else "tools")
+    if packer not in ("afenv", "tools") or (packer == "afenv" and packing.compressor != "zstd"):
+        raise AfenvError("E030", f"packer is afenv (with zstd only) or tools, not {packer!r}")
+    if packer == "afenv":
+        with contextlib.suppress(NotPackedError):  # what only the host's programs write
+            return _build_with(image, store, path, target, own_tool(), packing, options, key)
+    return _build_with(image, store, path, target, find_tool(packing.compressor), packing, options, key)
+
+
+def _build_with(
+    image: Image,
+    store: ContentStore,
+    path: Path,
+    target: str,
+    tool: Tool | None,
+    packing: Packing,
+    options: Mapping[str, Any],
+    key: str | None,
+) -> SifRecord:
     record = SifRecord(image=image, tool=tool.version if tool else "", compressor=packing.name)
     try:
         if target == "sif" and _is_current(path, record, key):

@@ -1,4 +1,6 @@
-"""Packing a tar stream into squashfs with the host's tools: which there are, and how they are called.
+"""Packing a tar stream into squashfs: the host's tools, and how they are called.
+
+With zstd no tool is needed: :func:`own_tool`.
 
 What a tool can do is found by letting it pack three small members, not from its version. mksquashfs takes
 the times of files from the tar; ``SOURCE_DATE_EPOCH`` is the time of the file system and the latest that a
@@ -28,6 +30,7 @@ LEVELS: dict[str, int] = {"zstd": 3, "gzip": 6}
 MOST_LEVELS: dict[str, int] = {"zstd": 22, "gzip": 9}
 MEMORY = 128  # MiB that the tool may take for its buffers; more makes it slower
 ELSEWHERE = ("/usr/sbin", "/sbin")  # folders that an ordinary user may not have in PATH
+OWN = "afenv"  # packing without a program of the host
 BATCH = 1 << 20
 MOST_PIECES = 1000  # of one writev; Linux takes 1024
 LATEST = 0xFFFFFFFF  # squashfs has 32 bits for a time
@@ -86,6 +89,14 @@ class Tool:
 AS_ROOT = ("unshare", "--map-root-user", "--")
 
 
+def own_tool() -> Tool:
+    """Packing in this process, with zstd; see :mod:`afenv_builders.apptainer.packing_tar`."""
+    import zstandard
+
+    version = ".".join(str(number) for number in zstandard.ZSTD_VERSION)
+    return Tool(name=OWN, path="", version=f"afenv's own writer, zstd {version}")
+
+
 def find_tool(compressor: str) -> Tool | None:
     """The first of mksquashfs and tar2sqfs that packs a tar with that compressor on this host."""
     for name in ("mksquashfs", "tar2sqfs"):
@@ -137,8 +148,14 @@ def _version(name: str, path: str) -> str:
 def pack(tool: Tool, packing: Packing, pieces: Iterable[memoryview], output: Path, offset: int = 0) -> None:
     """Pack a tar into squashfs in ``output``, ``offset`` bytes from its start; nothing is there before.
 
-    E402 if the disk is full, E413 if the tool fails or complains.
+    E402 if the disk is full, E413 if the tool fails or complains; OSError and NotPackedError where no tool
+    is used (:func:`own_tool`).
     """
+    if tool.name == OWN:
+        from afenv_builders.apptainer.packing_tar import pack_tar
+
+        pack_tar(pieces, output, offset, packing)
+        return
     environment = {**os.environ, "LC_ALL": "C", "SOURCE_DATE_EPOCH": str(packing.time)}
     if packing.ahead():
         del environment["SOURCE_DATE_EPOCH"]  # mksquashfs takes it or options

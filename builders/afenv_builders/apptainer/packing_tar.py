@@ -31,6 +31,7 @@ from afenv.oci.tar_stream import (
     number,
     pax_records,
 )
+from afenv_builders.apptainer.packing import Packing
 
 _KINDS = {b"2": LINK, b"3": DEVICE, b"4": BLOCK_DEVICE, b"5": FOLDER, b"6": PIPE}
 _XATTR = (b"SCHILY.xattr.", b"LIBARCHIVE.xattr.", b"SCHILY.acl.")
@@ -40,17 +41,16 @@ class NotPackedError(Exception):
     """The image has something that is not written here; the argument says what."""
 
 
-def pack_tar(
-    pieces: Iterable[memoryview], output: Path, offset: int, *, level: int, threads: int, time: int, ahead: bool
-) -> None:
+def pack_tar(pieces: Iterable[memoryview], output: Path, offset: int, packing: Packing) -> None:
     """Pack a tar into squashfs in ``output``, ``offset`` bytes from its start; nothing is there before.
 
-    No file is later than ``time``; where that is still to come (``ahead``), all have it. Raises OSError and
-    what the stream does.
+    No file is later than the time of ``packing``; where that is still to come, all have it. Raises
+    NotPackedError, OSError, and what the stream does.
     """
+    time, ahead = packing.time, packing.ahead()
     with output.open("xb", buffering=1 << 20) as file:
         file.seek(offset)
-        writer = SquashfsWriter(file, level=level, threads=threads, time=time)
+        writer = SquashfsWriter(file, level=packing.level, threads=packing.threads, time=time)
         try:
             for member in TarStream(_chunks(pieces)).members():
                 _add(writer, member, time, ahead)
@@ -74,7 +74,9 @@ def _add(writer: SquashfsWriter, member: TarMember, time: int, ahead: bool) -> N
     target = field_text(head[157:257]) if kind == b"2" else b""
     if len(member.raw) > 1:
         records, target = _records(member, target)
-        size, uid, gid = (int(records.get(key, one)) for key, one in ((b"size", size), (b"uid", uid), (b"gid", gid)))
+        size, uid, gid = (
+            int(records.get(key, one)) for key, one in ((b"size", size), (b"uid", uid), (b"gid", gid))
+        )
         mtime = int(float(records.get(b"mtime", mtime)))
         if kind == b"2":
             target = records.get(b"linkpath", target)
