@@ -118,6 +118,8 @@ def _number(text: str) -> int | None:
 def without_secrets(url: str) -> str:
     """The URL as it may be shown: without a user, a password, or a query."""
     parts = urlsplit(url)
+    if parts.scheme == "file" and not url.startswith("file:/"):
+        return f"file:{parts.path}"  # relative, which urlunsplit would make absolute
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, host, parts.path, "", ""))
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from afenv.archive.index import PARTS, ArchivedFile
 from afenv.archive.names import PAYLOAD
+from afenv.documents.data import INSIDE
 from afenv.errors import AfenvError, Problem
 from afenv.oci.attached import Attachment
 from afenv.oci.model import Image
@@ -22,10 +23,13 @@ from afenv.settings import Settings
 from afenv.store.content import ContentStore
 from afenv.store.failures import write_error
 from afenv.workflow.archive_bag import Bag, open_archive
+from afenv.workflow.rerun_data import fetched_folder, local_path
 
 if TYPE_CHECKING:
     from afenv.documents.facility import FacilityProfile
+    from afenv.documents.lock import Lock
     from afenv.facility.needs import Needs
+    from afenv.workflow.project import Project
 
 _CHUNK = 1 << 20
 # which form a runtime of a facility takes
@@ -333,13 +337,31 @@ def _files(bag: Bag, parts: Sequence[str], folder: Path, quiet: bool) -> Restore
 
 
 def _project(bag: Bag, folder: Path, store: ContentStore, settings: Settings, quiet: bool) -> Restored:
-    """Manifest, lock and code in a folder, and every input in the cache: `afenv build --offline` works."""
+    """Manifest, lock, code and data in a folder, every input in the cache: `afenv build --offline` works."""
     from afenv.workflow.archive_rebuild import project_of_bag
 
+    folder = folder.absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise AfenvError("E032", "this folder is not empty", place=str(folder))
     lock = bag.lock()
     names = sorted(bag.index.environments)
-    with project_of_bag(bag, lock, names, folder, store, quiet=quiet):
-        pass
+    with project_of_bag(bag, lock, names, folder, store, quiet=quiet) as project:
+        _bring_data(bag, lock, project)
     return Restored(form="project", environment=None, path=str(folder), files=len(bag.index.files))
+
+
+def _bring_data(bag: Bag, lock: Lock, project: Project) -> None:
+    """The data that the bag holds, where `afenv data fetch` and `afenv rerun` look for it."""
+    known = bag.index.by_digest()
+    wanted = []
+    for data in lock.data:
+        for file in data.files:
+            kept = known.get(f"sha256:{file.sha256}")
+            if kept is None or local_path(file, project.folder, exists=True) is not None:
+                continue  # a reference alone, or part of the code
+            if not INSIDE.match(file.path):
+                raise AfenvError("E644", f"{file.path!r} leads out of its folder", place=bag.place)
+            wanted.append((kept, fetched_folder(project, data.name) / file.path))
+    with Progress("restoring data", sum(file.size for file, _ in wanted), quiet=project.quiet) as progress:
+        for kept, target in wanted:
+            _copy(bag, kept, target, progress.advance)

@@ -64,7 +64,7 @@ def data_of_run(
     locked = {one.name: one for one in locked_data(wanted.values(), old, project.folder)}
     found = {}
     for name in names:
-        folder = project.work_folder() / FOLDER / name
+        folder = fetched_folder(project, name)
         entry = locked[name]
         reference = wanted[name]
         if name in chosen:
@@ -76,10 +76,18 @@ def data_of_run(
     return found
 
 
+def fetched_folder(project: Project, name: str) -> Path:
+    """The folder for files of data ``name`` that are not on this machine."""
+    return project.work_folder() / FOLDER / name
+
+
 def _files(
     project: Project, reference: DataReference, entry: LockedData, folder: Path, checksums: Checksums
 ) -> Iterator[DataFile]:
-    """The files of one reference: local ones where they are, others below ``folder``."""
+    """The files of one reference: local ones where they are, others below ``folder``.
+
+    A local one that is not there is below ``folder`` too if it came out of an archive or was fetched.
+    """
     from afenv.data.fetch import fetch_data
     from afenv.data.resolve import resolve
     from afenv.workflow.data import facility_of, open_access
@@ -87,7 +95,11 @@ def _files(
     access = open_access(project, facility_of(None))
     if not entry.files:
         entry = resolve(reference, access)
-    places = {file.path: _local(file, project.folder) for file in entry.files}
+    places = {file.path: local_path(file, project.folder) for file in entry.files}
+    for file in entry.files:
+        path = places[file.path]
+        if path is not None and not path.is_file() and (folder / file.path).is_file():
+            places[file.path] = folder / file.path
     remote = tuple(file for file in entry.files if places[file.path] is None)
     if remote:
         fetched = fetch_data(replace(entry, files=remote), folder, access=access, quiet=project.quiet)
@@ -101,11 +113,12 @@ def _files(
         yield DataFile(path=file.path, source=path.absolute(), size=size, sha256=digest)
 
 
-def _local(file: LockedDataFile, folder: Path) -> Path | None:
-    """Where a file is that a ``file:`` URI names; a relative one is in ``folder``."""
+def local_path(file: LockedDataFile, folder: Path, *, exists: bool = False) -> Path | None:
+    """Where the file of a ``file:`` URI is, relative ones in ``folder``; with ``exists``, if it is there."""
     for uri in file.uris:
         if uri.startswith("file:"):
-            return folder / unquote(urlsplit(uri).path)
+            path = folder / unquote(urlsplit(uri).path)
+            return path if path.is_file() or not exists else None
     return None
 
 

@@ -95,3 +95,5 @@ def test_headers_of_any_form_are_borne(length, span, status):
 def test_secrets_are_left_out(secret, rest):
     assert secret not in without_secrets(f"https://user:{secret}@example.org/path")
     assert secret not in without_secrets(f"https://example.org/path?token={secret}")
+    assert without_secrets("file:events.root") == "file:events.root"
+    assert without_secrets("file:///events.root") == "file:///events.root"

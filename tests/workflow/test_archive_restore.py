@@ -9,8 +9,12 @@ from pathlib import Path
 import pytest
 
 from afenv.archive import source as sources
+from afenv.cli import main
 from afenv.oci.read import open_image
 from afenv.workflow import archive_restore
+from afenv.workflow.lock import existing_lock, load
+from afenv.workflow.project import open_project
+from afenv.workflow.rerun_data import Checksums, data_of_run
 
 from .conftest import World
 from .test_archive import QUICK, archive
@@ -53,6 +57,41 @@ def test_parts_of_a_bag_are_restored_as_files(world: World) -> None:
     assert restored["files"] == sum(1 for one in some.rglob("*") if one.is_file())
     status, _, err = world.afenv("restore", str(bag), "--only", "results", "-o", "some")
     assert status != 0 and "E032" in err
+
+
+def test_a_project_is_restored_with_its_data(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a user types it: in the folder at hand, with names that are relative; a rerun finds the data."""
+    world.write("inside/events.txt", "twelve events\n")
+    (world.folder / "beside.txt").write_text("eight\n")
+    manifest = world.project / "afenv.yaml"
+    uris = ("file:inside/events.txt", f"file://{world.folder}/beside.txt", "file:src/fit.py")
+    data = ", ".join(f"{{name: d{number}, uri: '{uri}'}}" for number, uri in enumerate(uris))
+    manifest.write_text(f"{manifest.read_text()}\ndata: [{data}]\n")
+    world.afenv_json("lock")
+    world.afenv_json("data", "pin")
+    bag = archive(world, "--data")
+    image_id = world.afenv_json("build")[0]["image_id"]
+    elsewhere(world)
+    (world.folder / "beside.txt").unlink()
+    place = world.folder / "facility b"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    assert main(["restore", str(bag), "--to", "project", "-o", "again"]) == 0
+    assert main(["-C", "again", "build", "--offline", "--locked"]) == 0
+    assert world.capsys is not None and image_id in world.capsys.readouterr().out
+    kept = place / "again/.afenv/data"
+    assert sorted(path.relative_to(kept).as_posix() for path in kept.rglob("*.*")) == [
+        "d0/events.txt",
+        "d1/beside.txt",
+    ]
+    project = open_project(Path("again"), offline=True)
+    lock = existing_lock(project)
+    assert lock is not None
+    sums = Checksums(place / "sums.json")
+    found = data_of_run(project, load(project).data, lock.data, ("d0", "d1", "d2"), {}, sums)
+    sources = [found[name].files[0].source for name in sorted(found)]
+    assert [source.read_text() for source in sources] == ["twelve events\n", "eight\n", "import beta\n"]
+    assert sources[2] == place / "again/src/fit.py"
 
 
 class Counted:
