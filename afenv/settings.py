@@ -36,6 +36,7 @@ They come from the environment; nothing here changes a byte of a lock or an imag
 ``AFENV_REPO2DOCKER_BASE``  the base image of what repo2docker builds; default: its own
 ``AFENV_BUILDER_ID``        who builds, as a URI in the provenance; default: the CI job, where there is one
 ``AFENV_KEY_PASSWORD``      the password of a private key that signs
+``AFENV_SUBMIT_TOKEN``      the token for the repository that `afenv submit` names
 ``AFENV_PLAIN_HTTP``        registries without encryption: ``HOST:PORT`` separated by spaces
 ``AFENV_CA_BUNDLE``         a file with certificate authorities to trust for registries, beside the system's
 ``AFENV_REGISTRY_HOST``     the registry that ``AFENV_REGISTRY_USER`` and ``_PASSWORD`` or ``_TOKEN`` are for

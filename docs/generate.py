@@ -193,6 +193,7 @@ _RANGES = {
     "E6": "Registries",
     "E72": "Archives: reading them",
     "E73": "Archives: writing and restoring them",
+    "E74": "Archives: submitting them",
     "E75": "Steps and runs",
     "E76": "Records of runs",
     "E77": "Steps for other engines",

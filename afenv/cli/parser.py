@@ -12,6 +12,7 @@ import afenv
 from afenv.cli.parser_archive import add_archive, add_restore, add_to_verify
 from afenv.cli.parser_export import add_export
 from afenv.cli.parser_rerun import add_rerun
+from afenv.cli.parser_submit import add_submit
 
 DESCRIPTION = """\
 Lock a physics analysis once; run the identical environment at any facility.
@@ -236,6 +237,7 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
     _json(sub)
     add_archive(command, _environment, _allow_dirty, _json)
     add_restore(command, _environment, _json)
+    add_submit(command, _json)
 
     sub = command("key", "make a key for signatures, or show what a public key is known by")
     sub.add_argument("action", choices=("generate", "show"))

@@ -17,6 +17,7 @@ IN_TOTO = "application/vnd.in-toto+json"
 SIGSTORE_BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 CACHE_ENTRY = "application/vnd.afenv.cache.entry.v1+json"
 CATALOGUE = "application/vnd.afenv.catalogue.v1+zstd"
+ARCHIVE = "application/vnd.afenv.archive.v1"
 SIF_CONFIG = "application/vnd.sylabs.sif.config.v1+json"
 SIF_LAYER = "application/vnd.sylabs.sif.layer.v1.sif"
 

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from afenv.archive.fixity import check_declaration, read_small
 from afenv.archive.index import ArchivedFile, ArchiveIndex, parse_index
-from afenv.archive.names import IMAGE, INDEX, LOCK, PAYLOAD
+from afenv.archive.names import CRATE, IMAGE, INDEX, LOCK, PAYLOAD
 from afenv.archive.source import BagSource, open_bag
 from afenv.archive.tags import parse_manifest
 from afenv.digest import hex_of
@@ -67,6 +67,13 @@ class Bag:
             if one.path == path:
                 return one
         raise AfenvError("E722", f"the index of the bag does not name {path}", place=self.place)
+
+    def crate(self) -> bytes:
+        """The metadata of the RO-Crate; E721 if it has another content than was written."""
+        data = read_small(self.source, PAYLOAD + CRATE)
+        if hashlib.sha256(data).hexdigest() != _expected(self.source, PAYLOAD + CRATE):
+            raise AfenvError("E721", f"data/{CRATE} has another content than was written", place=self.place)
+        return data
 
     def lock(self) -> Lock:
         """The lock."""
