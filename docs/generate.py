@@ -178,6 +178,16 @@ def run_page() -> str:
     )
 
 
+def comparison_page() -> str:
+    """``docs/reference/comparison.md``, from the schema of the verdict on two results."""
+    return _document(
+        "comparison/v1",
+        "The verdict on two results",
+        "Every key of what `afenv compare --json` prints. What it means is in the\n"
+        "[specification](../../specs/comparison/v1/spec.md).",
+    )
+
+
 _RANGES = {
     "E00": "The file",
     "E01": "The manifest",
@@ -197,6 +207,7 @@ _RANGES = {
     "E75": "Steps and runs",
     "E76": "Records of runs",
     "E77": "Steps for other engines",
+    "E78": "Comparison",
     "E9": "Others",
 }
 
@@ -303,6 +314,7 @@ PAGES: dict[Path, Callable[[], str]] = {
     REFERENCE / "lock.md": lock_page,
     REFERENCE / "facility.md": facility_page,
     REFERENCE / "run.md": run_page,
+    REFERENCE / "comparison.md": comparison_page,
     REFERENCE / "errors.md": errors_page,
     REFERENCE / "cli.md": cli_page,
 }

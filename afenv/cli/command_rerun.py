@@ -6,10 +6,14 @@ from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
 from afenv.cli.output import print_json, say
+from afenv.errors import AfenvError
 from afenv.progress import human_size
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from afenv.rerun.run import Plan
+    from afenv.workflow.project import Project
 
 
 def run(options: Namespace) -> int:
@@ -17,6 +21,12 @@ def run(options: Namespace) -> int:
     from afenv.workflow.project import open_project
     from afenv.workflow.rerun import RerunOptions, planned
 
+    if options.check and options.dry_run:
+        raise AfenvError("E030", "--check compares what ran; with --dry-run nothing does", place="--check")
+    if options.check:
+        from afenv.workflow.compare import check_reference
+
+        check_reference(options.folder_of_analysis / options.check)
     project = open_project(options.folder_of_analysis, offline=options.offline, quiet=options.quiet)
     output = options.folder_of_analysis / options.output if options.output else None
     asked = RerunOptions(
@@ -39,7 +49,7 @@ def run(options: Namespace) -> int:
             say(f"warning: {sentence}", quiet=options.quiet)
         stale = plan.stale
         record = execute(plan, lock, quiet=options.quiet)
-    if options.json:
+    if options.json and not options.check:
         print_json(record)
         return 0
     if not stale:
@@ -47,14 +57,38 @@ def run(options: Namespace) -> int:
     for step in record["steps"]:
         if step["name"] in plan.names:
             say(f"{step['name']}: {_summary(step)}", quiet=options.quiet)
+    if options.check:
+        return _check(options, project, plan.folder.path)
     print(plan.folder.path)
     return 0
 
 
+def _check(options: Namespace, project: Project, run: Path) -> int:
+    """Compare with the reference, and leave verdict and report in the folder of the run."""
+    from afenv import canonical
+    from afenv.cli.command_compare import show, write_report
+    from afenv.store.content import write_error
+    from afenv.workflow.compare import CompareOptions, compare
+
+    asked = CompareOptions(reference=True, quiet=options.quiet)
+    found = compare(project.folder, run, options.folder_of_analysis / options.check, asked)
+    verdict = run / "comparison.json"
+    try:
+        verdict.write_bytes(canonical.indented(found.as_json()))
+    except OSError as error:
+        raise write_error(error, verdict) from error
+    report = run / "comparison.html"
+    write_report(found, report)
+    if options.json:
+        print_json(found.as_json())
+    else:
+        show(found)
+        say(f"report: {report}", quiet=options.quiet)
+    return 0 if found.verdict == "same" else 1
+
+
 def _jobs(given: int | None) -> int:
     if given is not None and given < 1:
-        from afenv.errors import AfenvError
-
         raise AfenvError("E030", f"{given} is not a number of at least 1", place="-j")
     return given or 0
 

@@ -10,6 +10,7 @@ from typing import cast
 
 import afenv
 from afenv.cli.parser_archive import add_archive, add_restore, add_to_verify
+from afenv.cli.parser_compare import add_compare
 from afenv.cli.parser_export import add_export
 from afenv.cli.parser_rerun import add_rerun
 from afenv.cli.parser_submit import add_submit
@@ -156,6 +157,14 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
     add_rerun(sub)
     _locked(sub)
     _allow_dirty(sub)
+    _json(sub)
+
+    sub = command(
+        "compare",
+        "compare the results of two runs, or of a run and an archive",
+        "By bytes, then by meaning. Exit status 0: the same, 1: different, 2: cannot be compared.",
+    )
+    add_compare(sub)
     _json(sub)
 
     sub = command("inspect", "show an image")

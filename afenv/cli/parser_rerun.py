@@ -37,4 +37,10 @@ def add_rerun(sub: argparse.ArgumentParser) -> None:
         help="docker, podman, apptainer, userns; default: AFENV_RUNTIME, else the first one that works",
     )
     sub.add_argument("--network", action="store_true", help="let the steps use the network")
+    sub.add_argument(
+        "--check",
+        type=Path,
+        metavar="BAG",
+        help="compare with the reference results of an archive, or of a folder (exit 0: the same, else 1)",
+    )
     sub.add_argument("--dry-run", action="store_true", help="say what is out of date; run nothing")

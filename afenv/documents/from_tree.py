@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from afenv.documents.compare import compare_rule
 from afenv.documents.cvmfs import source_from_tree
 from afenv.documents.data import DataReference
 from afenv.documents.manifest import (
@@ -141,4 +142,5 @@ def manifest_from_tree(tree: Mapping[str, Any]) -> AnalysisManifest:
         environments={name: _environment(entry) for name, entry in tree["environments"].items()},
         data=tuple(_data(entry) for entry in tree.get("data", ())),
         steps=tuple(step_from_tree(step) for step in tree.get("steps", ())),
+        compare=tuple(compare_rule(rule) for rule in tree.get("compare", ())),
     )

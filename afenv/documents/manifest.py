@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from afenv.documents.compare import CompareRule
 from afenv.documents.cvmfs import CvmfsSource
 from afenv.documents.data import DataReference
 from afenv.documents.steps import Step
@@ -182,3 +183,4 @@ class AnalysisManifest:
     environments: Mapping[str, Environment]
     data: tuple[DataReference, ...] = ()
     steps: tuple[Step, ...] = ()
+    compare: tuple[CompareRule, ...] = ()
