@@ -11,7 +11,7 @@ from afenv.errors import AfenvError
 from afenv.progress import Progress
 from afenv.record import record
 
-ZENODO_BYTES = 50 * 10**9  # https://help.zenodo.org/docs/deposit/manage-files/
+ZENODO_BYTES = 50 * 10**9  # the default quota of a record; larger ones are granted
 ZENODO_FILES = 100
 _CHUNK = 1 << 20
 PACK = "Write it in one file with `afenv archive -o BAG.zip`, with --part-size where it is large."

@@ -1,6 +1,6 @@
 """A description as the metadata of InvenioRDM. Pure.
 
-Source of the form: https://inveniordm.docs.cern.ch/reference/metadata/ .
+The form is that of the JSON Schema in the package ``invenio-rdm-records``, by which a test judges it.
 """
 
 from __future__ import annotations
