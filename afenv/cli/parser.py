@@ -11,7 +11,7 @@ from typing import cast
 import afenv
 from afenv.cli.parser_archive import add_archive, add_restore, add_to_verify
 from afenv.cli.parser_compare import add_compare
-from afenv.cli.parser_export import add_export
+from afenv.cli.parser_export import add_export, add_import
 from afenv.cli.parser_rerun import add_rerun
 from afenv.cli.parser_submit import add_submit
 
@@ -82,6 +82,7 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
     _json(sub)
 
     add_export(command)
+    add_import(command)
 
     sub = command(
         "build", "build the environments' images", "The lock is refreshed first if it does not fit."

@@ -51,3 +51,14 @@ def add_export(command: Callable[..., argparse.ArgumentParser]) -> None:
     group.add_argument(
         "--kerberos", action="store_true", help="reana, recast: give the steps a Kerberos ticket"
     )
+
+
+def add_import(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add the command; ``command(name, text, detail)`` makes its parser."""
+    sub = command(
+        "import",
+        "draft a manifest from a reana.yaml, a recast.yml or a Snakefile",
+        "Nothing of it is run; what cannot be taken over stands in the draft as a comment.",
+    )
+    sub.add_argument("file", type=Path, metavar="FILE")
+    sub.add_argument("--stdout", action="store_true", help="print the manifest instead of writing afenv.yaml")

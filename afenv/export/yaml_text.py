@@ -8,6 +8,11 @@ from typing import Any
 
 def dump(value: Mapping[str, Any], engine: str, *remarks: str) -> str:
     """The text of a mapping in the order of its keys, below a comment that says what wrote it."""
+    return header(engine, *remarks) + block(value)
+
+
+def block(value: Mapping[str, Any]) -> str:
+    """The text of a mapping in block style."""
     import io
 
     from ruamel.yaml import YAML
@@ -19,8 +24,7 @@ def dump(value: Mapping[str, Any], engine: str, *remarks: str) -> str:
     yaml.indent(mapping=2, sequence=4, offset=2)
     stream = io.StringIO()
     yaml.dump(_styled(value), stream)
-    text = stream.getvalue().removeprefix("%YAML 1.1\n---\n")
-    return header(engine, *remarks) + text
+    return stream.getvalue().removeprefix("%YAML 1.1\n---\n")
 
 
 def header(engine: str, *remarks: str) -> str:

@@ -55,27 +55,27 @@ def _scalar(value: Any) -> str:
     return json.dumps(printable, ensure_ascii=False)
 
 
-def _yaml(value: Any, indent: int) -> Iterator[str]:
+def yaml_lines(value: Any, indent: int) -> Iterator[str]:
     """The lines of a mapping or a list in block style."""
     space = " " * indent
     if isinstance(value, Mapping):
         for key, item in value.items():
             if isinstance(item, Mapping | list) and item:
                 yield f"{space}{_scalar(key)}:"
-                yield from _yaml(item, indent + 2)
+                yield from yaml_lines(item, indent + 2)
             else:
                 yield f"{space}{_scalar(key)}: {_scalar(item)}"
         return
     for item in value:
         if isinstance(item, Mapping):
-            first, *rest = _yaml(item, indent + 2)
+            first, *rest = yaml_lines(item, indent + 2)
             yield f"{space}- {first.strip()}"
             yield from rest
         else:
             yield f"{space}- {_scalar(item)}"
 
 
-def _remarks(title: str, remarks: list[tuple[str, str]]) -> Iterator[str]:
+def remark_lines(title: str, remarks: list[tuple[str, str]]) -> Iterator[str]:
     if not remarks:
         return
     yield f"# {title}"
@@ -102,22 +102,22 @@ def _text(found: Findings) -> str:
     environment = _environment(found)  # may add remarks
     suite = environment["base"]["debian"] if "base" in environment else None
     lines = ["# Drafted by `afenv init`; edit it as you like. Next: `afenv lock`, then `afenv build`."]
-    lines += _remarks("Taken over:", found.taken)
-    lines += _remarks("Not taken over:", found.not_taken)
+    lines += remark_lines("Taken over:", found.taken)
+    lines += remark_lines("Not taken over:", found.not_taken)
     if not found.taken and not found.not_taken:
         lines.append("# Nothing that describes an environment was found in this folder.")
     lines += ["", "afenv: 1", f"name: {_scalar(found.name)}", f"version: {json.dumps(found.version)}"]
     if found.metadata:
-        lines += _yaml({"metadata": found.metadata}, 0)
+        lines += yaml_lines({"metadata": found.metadata}, 0)
     lines += ["", "# The files of this folder go into the image, to /analysis.", "code:", '  - path: "."', ""]
     if suite and not found.conda:
         lines.append(f"# Debian {suite} has Python {PYTHON_OF_SUITE[suite]}.")
-    lines += ["environments:", "  default:", *_yaml(environment, 4)]
+    lines += ["environments:", "  default:", *yaml_lines(environment, 4)]
     if suite and not found.pypi and not found.conda:
         lines += ["    # PyPI packages:", "    # pypi:", "    #   dependencies:", "    #     - numpy"]
     if found.steps:
         lines += ["", "# The steps, to be completed with what each reads and writes (`inputs`, `outputs`):"]
-        lines += [f"# {line}" for line in _yaml({"steps": found.steps}, 0)]
+        lines += [f"# {line}" for line in yaml_lines({"steps": found.steps}, 0)]
     return "\n".join(lines) + "\n"
 
 
@@ -145,7 +145,7 @@ def init_for_build(folder: Path) -> list[str]:
     text, found = _draft(folder)
     if not found.taken:
         return []
-    _write(folder / FILE_NAME, text)
+    write_manifest(folder / FILE_NAME, text)
     lines = [
         f"There was no {FILE_NAME}: it was drafted from the files of this folder. Commit it, or edit it."
     ]
@@ -163,11 +163,11 @@ def init(folder: Path, force: bool = False) -> Path:
     if not force and path.exists():
         remedy = "Edit it, or move it away; `afenv init --stdout` prints a draft and writes nothing."
         raise AfenvError("E032", f"{FILE_NAME} exists already", place=str(path), remedy=remedy)
-    _write(path, draft_manifest(folder))
+    write_manifest(path, draft_manifest(folder))
     return path
 
 
-def _write(path: Path, text: str) -> None:
+def write_manifest(path: Path, text: str) -> None:
     temporary = path.with_name(f".{FILE_NAME}-{os.getpid()}")
     try:
         temporary.write_text(text, encoding="utf-8")
