@@ -48,8 +48,11 @@ def compare_histograms(path: str, kind: str, first: Histogram, second: Histogram
     problem = _binning(first, second)
     if problem is not None:
         return Part(path=path, kind=kind, outcome=INCOMPARABLE, reason="binning", message=problem)
-    contents = apart(first.values, second.values, limits)
-    errors = apart(first.errors2**0.5, second.errors2**0.5, limits)
+    import numpy as np
+
+    with np.errstate(all="ignore"):
+        contents = apart(first.values, second.values, limits)
+        errors = apart(np.sqrt(first.errors2), np.sqrt(second.errors2), limits)
     measures: dict[str, Any] = contents.measures()
     chi2 = chi2_test(first.values, first.errors2, second.values, second.errors2)
     if chi2 is not None:

@@ -119,23 +119,32 @@ def _file(number: int, file: ComparedFile, *, opened: bool) -> Iterator[str]:
 
 
 def _parts(parts: list[Part]) -> Iterator[str]:
+    """A table of parts, with the columns in which anything stands."""
+    rows = [_cells(part) for part in parts[:ROWS]]
     heads = ("", "kind", "outcome", "first", "second", "relative", "χ² / ndf, probability", "KS probability")
-    yield f"<table><thead><tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr></thead><tbody>"
-    for part in parts[:ROWS]:
-        cells = [f"<td><code>{escape(part.path)}</code></td><td>{escape(part.kind)}</td>"]
-        message = f" <span class='soft'>{escape(part.message)}</span>" if part.message else ""
-        cells.append(f'<td><span class="{part.outcome}">{part.outcome}</span>{message}</td>')
-        cells += [f'<td class="number">{escape(_value(value))}</td>' for value in (part.first, part.second)]
-        measures = part.measures
-        relative = f"{measures['relative']:.3g}" if "relative" in measures else ""
-        cells.append(f'<td class="number">{relative}</td>')
-        cells.append(f'<td class="number">{_chi2(measures)}</td>')
-        ks = f"{measures['ks']['probability']:.4g}" if "ks" in measures else ""
-        cells.append(f'<td class="number">{ks}</td>')
+    used = [at for at in range(len(heads)) if any(row[at] for row in rows)]
+    yield f"<table><thead><tr>{''.join(f'<th>{heads[at]}</th>' for at in used)}</tr></thead><tbody>"
+    for row in rows:
+        cells = (f"<td{' class=number' if at > 4 else ''}>{row[at]}</td>" for at in used)
         yield f"<tr>{''.join(cells)}</tr>"
     yield "</tbody></table>"
     if len(parts) > ROWS:
         yield f'<p class="soft">{len(parts) - ROWS} more are not shown.</p>'
+
+
+def _cells(part: Part) -> list[str]:
+    message = f" <span class='soft'>{escape(part.message)}</span>" if part.message else ""
+    measures = part.measures
+    return [
+        f"<code>{escape(part.path)}</code>",
+        escape(part.kind),
+        f'<span class="{part.outcome}">{part.outcome}</span>{message}',
+        escape(_value(part.first)),
+        escape(_value(part.second)),
+        f"{measures['relative']:.3g}" if "relative" in measures else "",
+        _chi2(measures),
+        f"{measures['ks']['probability']:.4g}" if "ks" in measures else "",
+    ]
 
 
 def _value(value: Any) -> str:

@@ -20,11 +20,11 @@ def chi2_probability(chi2: float, ndf: int) -> float:
     """The probability of a χ² of at least this value, with ``ndf`` degrees of freedom."""
     if ndf <= 0:
         raise ValueError("there are no degrees of freedom")
-    if chi2 <= 0:
-        return 1.0
-    if math.isinf(chi2):
-        return 0.0
     a, x = ndf / 2, chi2 / 2
+    if x <= 0:
+        return 1.0
+    if math.isinf(x):
+        return 0.0
     logarithm = a * math.log(x) - x - math.lgamma(a)
     if x < a + 1:
         return max(0.0, 1 - _series(a, x) * math.exp(logarithm))
@@ -78,8 +78,9 @@ def chi2_test(first: Any, first_variance: Any, second: Any, second_variance: Any
     """
     import numpy as np
 
-    variance = first_variance + second_variance
-    difference = first - second
+    with np.errstate(all="ignore"):
+        variance = first_variance + second_variance
+        difference = first - second
     if not (np.isfinite(difference).all() and np.isfinite(variance).all()):
         return None
     used = variance > 0
