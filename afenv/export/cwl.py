@@ -15,7 +15,7 @@ from typing import Any
 from afenv.documents.steps import Step
 from afenv.errors import AfenvError
 from afenv.export.plan import DATA, EngineParameter, Exported, ExportFile, ExportPlan, check_steps
-from afenv.export.script import script, variable
+from afenv.export.script import script
 from afenv.export.yaml_text import dump
 
 WORKFLOW, INPUTS = "workflow.cwl", "inputs.yml"
@@ -47,11 +47,7 @@ def cwl(plan: ExportPlan) -> Exported:
     }
     values: dict[str, Any] = {_data_id(name): _folder(plan, name) for name in plan.graph.data()}
     values |= {one.name: _value(one) for one in plan.all_parameters()}
-    files = {WORKFLOW: dump(tree, "cwl"), INPUTS: dump(values, "cwl") if values else "{}\n"}
-    if not values:
-        from afenv.export.yaml_text import header
-
-        files[INPUTS] = header("cwl") + "{}\n"
+    files = {WORKFLOW: dump(tree, "cwl"), INPUTS: dump(values, "cwl")}
     return Exported(files=files, warnings=tuple(_warnings(plan)))
 
 
@@ -144,14 +140,8 @@ def _literal(text: str) -> str:
 
 
 def _script(plan: ExportPlan, step: Step) -> str:
-    places = {variable(name): number for number, name in enumerate(plan.parameters(step), 1)}
-    by_name = {one.name: places[variable(name)] for name, one in plan.parameters(step).items()}
-    if not plan.image(step).entrypoint:
-        return script(plan, step, lambda one: f'"${{{by_name[one.name]}}}"')
-    # the entry point starts a shell of its own, to which the variables are passed on
-    lines = [f'export {name}="${{{number}}}"\n' for name, number in places.items()]
-    by_variable = {one.name: variable(name) for name, one in plan.parameters(step).items()}
-    return "".join(lines) + script(plan, step, lambda one: f'"${by_variable[one.name]}"')
+    places = {one.name: number for number, one in enumerate(plan.parameters(step).values(), 1)}
+    return script(plan, step, lambda one: f'"${{{places[one.name]}}}"')
 
 
 def _requirements(step: Step, listing: list[dict[str, Any]]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from afenv.documents.steps import Step
 from afenv.errors import AfenvError
 from afenv.export.plan import EngineParameter, Exported, ExportPlan, check_steps
-from afenv.export.script import script, variable
+from afenv.export.script import script
 from afenv.export.yaml_text import header
 from afenv.run.batch import submit_list, submit_value
 
@@ -49,12 +49,8 @@ def _dag(plan: ExportPlan) -> str:
 
 
 def _script(plan: ExportPlan, step: Step) -> str:
-    by_name = {one.name: number for number, one in enumerate(plan.parameters(step).values(), 1)}
-    by_variable = {one.name: variable(name) for name, one in plan.parameters(step).items()}
-    if not plan.image(step).entrypoint:
-        return script(plan, step, lambda one: f'"${{{by_name[one.name]}}}"')
-    lines = [f'export {by_variable[name]}="${{{number}}}"\n' for name, number in by_name.items()]
-    return "".join(lines) + script(plan, step, lambda one: f'"${by_variable[one.name]}"')
+    places = {one.name: number for number, one in enumerate(plan.parameters(step).values(), 1)}
+    return script(plan, step, lambda one: f'"${{{places[one.name]}}}"')
 
 
 def _files(paths: list[str], step: Step) -> str:

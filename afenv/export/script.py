@@ -93,7 +93,8 @@ def script(
     with.
     """
     image = plan.image(step)
-    lines = [*before]
+    values = [f"{variable(name)}={assign(one)}" for name, one in plan.parameters(step).items()]
+    lines = []
     if made := folders(step):
         lines.append(f"mkdir -p {shlex.join(made)}")
     if image.workdir not in (None, "/"):
@@ -103,11 +104,15 @@ def script(
             '  if [ -e "$file" ] && [ ! -e "${file##*/}" ]; then ln -s "$file" . 2>/dev/null || :; fi',
             "done",
         ]
-    lines += [f"{variable(name)}={assign(one)}" for name, one in plan.parameters(step).items()]
-    text = "\n".join([*lines, body(plan, step).strip("\n")])
-    if image.entrypoint:
-        return f"{shlex.join(image.entrypoint)} /bin/sh -e -c {shlex.quote(text)}"
-    return f"set -e\n{text}"
+    command = body(plan, step).strip("\n")
+    if not image.entrypoint:
+        return "\n".join(["set -e", *before, *lines, *values, command])
+    # the entry point starts a shell of its own: values reach it as variables, not as a part of its text
+    names = [variable(name) for name in plan.parameters(step)]
+    exports = [f"export {' '.join(names)}"] if names else []
+    inner = shlex.quote("\n".join([*lines, command]))
+    last = f"{shlex.join(image.entrypoint)} /bin/sh -e -c {inner}"
+    return "\n".join(["set -e", *before, *values, *exports, last])
 
 
 def here_document(text: str) -> str:

@@ -24,7 +24,7 @@ def block(value: Mapping[str, Any]) -> str:
     yaml.indent(mapping=2, sequence=4, offset=2)
     stream = io.StringIO()
     yaml.dump(_styled(value), stream)
-    return stream.getvalue().removeprefix("%YAML 1.1\n---\n")
+    return stream.getvalue().removeprefix("%YAML 1.1\n---").lstrip()
 
 
 def header(engine: str, *remarks: str) -> str:

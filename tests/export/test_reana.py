@@ -90,10 +90,11 @@ def test_an_entry_point_starts_the_command(tmp_path: Path) -> None:
     starter.chmod(0o755)
     image = ExportImage(reference=IMAGE, entrypoint=(str(starter), "a word"))
     text = MANIFEST.replace('seq 1 "$total"', 'seq 1 "$total"; echo "$STARTED"')
-    exported = reana(plan_of(text, images={"default": image, "other": ExportImage(reference=IMAGE)}))
+    exported = reana(plan_of(text, images={"default": image, "other": image}))
     write_data(tmp_path)
-    run_serial(exported.files["reana.yaml"].replace("seq 1", "echo"), tmp_path)
+    run_serial(exported.files["reana.yaml"].replace("seq 1", "echo"), tmp_path, label="it's 'so'; $x")
     assert "with a word" in (tmp_path / "gen/numbers.txt").read_text()
+    assert "it's 'so'; $x is it's 'so'; $x\n" in (tmp_path / "kept.txt").read_text()
 
 
 def test_cvmfs_and_kerberos(small) -> None:
