@@ -24,14 +24,15 @@ PYTHONS = ["3.11", "3.12", "3.13"]
 SOURCES = ("afenv", "builders", "registry", "tests", "docs", "specs", "noxfile.py")
 
 
-def _group(session: nox.Session, name: str) -> None:
-    session.install(*nox.project.dependency_groups(PROJECT, name))
+def _install(session: nox.Session, *groups: str) -> None:
+    """The package and groups at once: one after the other, a later one would undo what an earlier one needs."""
+    found = [nox.project.dependency_groups(PROJECT, name) for name in groups]
+    session.install("-e", ".", *(requirement for group in found for requirement in group))
 
 
-def _pytest(session: nox.Session, *arguments: str) -> None:
+def _pytest(session: nox.Session, *arguments: str, groups: tuple[str, ...] = ("test",)) -> None:
     """Install the package with the test tools and run pytest; no test collected is a failure."""
-    session.install("-e", ".")
-    _group(session, "test")
+    _install(session, *groups)
     session.run("python", "-m", "pytest", *arguments, *session.posargs)
 
 
@@ -57,8 +58,7 @@ def property(session: nox.Session) -> None:
 @nox.session
 def services(session: nox.Session) -> None:
     """The tests with real services and runtimes: dockerd, podman, skopeo, umoci, docker-registry, apt."""
-    _group(session, "services")
-    _pytest(session, "-m", "services")
+    _pytest(session, "-m", "services", groups=("test", "services"))
 
 
 @nox.session
@@ -82,8 +82,7 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Style, formatting, and the direction of imports."""
-    session.install("-e", ".")
-    _group(session, "lint")
+    _install(session, "lint")
     session.run("ruff", "check", *SOURCES)
     session.run("ruff", "format", "--check", *SOURCES)
     session.run("lint-imports", "--no-cache")
@@ -92,8 +91,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def typing(session: nox.Session) -> None:
     """Types, strictly."""
-    session.install("-e", ".")
-    _group(session, "typing")
+    _install(session, "typing")
     session.run("mypy")
 
 
