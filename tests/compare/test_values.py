@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from afenv.compare.numbers import close
+from afenv.compare.rules import Limits
+
 from .conftest import Sides
 
 
@@ -206,3 +209,10 @@ def test_a_notebook_without_its_times(sides: Sides) -> None:
     assert sides.file()["outcome"] == "same"
     sides.write("fit.ipynb", _notebook(1, "m = 91"), _notebook(2, "m = 92"))
     assert list(sides.parts()) == ["[0].outputs[0].text"]
+
+
+def test_the_larger_number_counts() -> None:
+    limits = Limits(relative=0.1)
+    assert close(100, 110.5, limits)
+    assert close(110.5, 100, limits)
+    assert not close(100, 112, limits)
