@@ -110,6 +110,8 @@ def test_results_and_keys_go_along(world: World) -> None:
         world, "--results", "reference", "--sign", "signing", "--key", "signing.pub", output="out/bag"
     )
     assert (bag / "data/results/run/hist.json").read_text() == "[1, 2]\n"
+    status, _, err = world.afenv("compare", "reference", "out/bag")
+    assert status == 0, err
     assert len(list((bag / "data/keys").iterdir())) == 1
     assert len(list((bag / "data/attached/default/signatures").iterdir())) >= 1
     report = world.afenv_json("verify", str(bag))
