@@ -68,7 +68,10 @@ That builds the image anew from `data/inputs` alone, and says whether it has the
 working with the analysis:
 
     afenv/bin/afenv restore . --to project -o analysis
+    afenv/bin/afenv -C analysis rerun
 
+The second one is for an analysis with steps. It needs Snakemake besides (`afenv/bin/pip install snakemake`),
+which is not here.
 
 """
 

@@ -7,13 +7,14 @@ object on standard error.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from afenv.errors import Problem
 
 INTERRUPTED = 130
+SHOWN = 10  # problems of one code
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -105,5 +106,17 @@ def _report(problems: Sequence[Problem], as_json: bool) -> None:
 
         text = canonical.compact({"errors": [problem.as_json() for problem in problems]}).decode()
     else:
-        text = "\n".join(problem.render() for problem in problems)
+        text = "\n".join(_lines(problems))
     print(text, file=sys.stderr)
+
+
+def _lines(problems: Sequence[Problem]) -> Iterator[str]:
+    """The problems for people; of many of one kind, such as each download without a network, the first."""
+    counts: dict[str, int] = {}
+    for problem in problems:
+        counts[problem.code] = counts.get(problem.code, 0) + 1
+        if counts[problem.code] <= SHOWN:
+            yield problem.render()
+    for code, count in counts.items():
+        if count > SHOWN:
+            yield f"and {count - SHOWN} more of {code}"

@@ -156,3 +156,18 @@ def test_the_parser_of_one_command_is_that_of_the_whole() -> None:
 )
 def test_the_word_that_is_the_command(arguments, command) -> None:
     assert _command(arguments) == command
+
+
+def test_of_many_errors_of_one_kind_the_first_are_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "afenv.yaml").write_text(
+        "afenv: 1\nname: many\nenvironments: {default: {base: {debian: bookworm}}}\n"
+        + "".join(f"unknown{number}: 1\n" for number in range(25))
+    )
+    assert main(["-C", str(tmp_path), "lock"]) == 2
+    shown = capsys.readouterr().err
+    assert shown.count("error E") == 10
+    assert shown.splitlines()[-1] == "and 15 more of E010"
+    assert main(["-C", str(tmp_path), "lock", "--json"]) == 2
+    assert len(json.loads(capsys.readouterr().err)["errors"]) == 25
