@@ -25,7 +25,7 @@ SOURCES = ("afenv", "builders", "registry", "tests", "docs", "specs", "noxfile.p
 
 
 def _install(session: nox.Session, *groups: str) -> None:
-    """The package and groups at once: one after the other, a later one would undo what an earlier one needs."""
+    """The package and groups at once: one after the other, a later one may undo what an earlier one needs."""
     found = [nox.project.dependency_groups(PROJECT, name) for name in groups]
     session.install("-e", ".", *(requirement for group in found for requirement in group))
 
