@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,18 @@ def image_ids(run: Path) -> set[str]:
     return {step["image"]["image_id"] for step in of_json(run / "record.json")["steps"]}
 
 
-def test_the_story(tmp_path: Path, docker: str, apptainer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def loaded(docker: str) -> Iterator[list[str]]:
+    """IDs of images that are removed from Docker at the end."""
+    found: list[str] = []
+    yield found
+    for image_id in found:
+        subprocess.run([*docker.split(), "rmi", "-f", image_id], capture_output=True, check=False)
+
+
+def test_the_story(
+    tmp_path: Path, docker: str, apptainer: str, loaded: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AFENV_DOCKER", docker)
     made = Facility(folder=tmp_path / "a", runtime="docker")
     (tmp_path / "registry").mkdir()
@@ -93,6 +105,7 @@ def test_the_story(tmp_path: Path, docker: str, apptainer: str, monkeypatch: pyt
         made.shell(script.replace(EXAMPLE, host))
         pushed = made.shell(f"afenv pull -q --json {host}/physics/search:1.0 -o pulled")
     image_id = (made.folder / "work/image.id").read_text().strip()
+    loaded.append(image_id)
     assert image_id in pushed
     original = made.folder / "work/search/.afenv/runs/default"
     assert {step["runtime"] for step in of_json(original / "record.json")["steps"]} == {"docker"}
