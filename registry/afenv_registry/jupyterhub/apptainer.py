@@ -127,6 +127,8 @@ def _script(words: list[str]) -> str:
             # a spawner ends the shell: the server has to hear of it, and the scratch folder has to go
             "trap 'kill -TERM $server 2>/dev/null' TERM INT HUP",
             "while wait $server; status=$?; kill -0 $server 2>/dev/null; do :; done",
+            # a signal may have ended the wait, and the server be gone since: its own status is still kept
+            "wait $server 2>/dev/null; again=$?; [ $again = 127 ] || status=$again",
             'rm -rf "$scratch"; exit $status',
         )
     )

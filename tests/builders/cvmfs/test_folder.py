@@ -163,7 +163,7 @@ def test_what_is_in_the_flat_tree(hard, store, tmp_path):
     assert (flat / "Case").read_bytes() + (flat / "case").read_bytes() == b"12"
     assert stat.S_ISFIFO((flat / "fifo").stat().st_mode)
     assert stat.S_IMODE((flat / "tmp").stat().st_mode) == 0o1777
-    assert str((flat / "far").readlink()) == "t" * 300
+    assert str((flat / "far").readlink()) == "/".join(["t" * 100] * 3)
     assert str((flat / "abroad").readlink()) == "../../../etc/passwd"
     assert (flat / ("ü" + "x" * 250)).read_bytes() == b"y"
     script = (flat / ".singularity.d/env/10-docker2singularity.sh").read_text()
@@ -500,7 +500,9 @@ def publish(folder):
         CvmfsBuilder().publish(opened.image, opened.blobs, "localhost/x:1", folder_target(folder), quiet=True)
 with tempfile.TemporaryDirectory() as folder:  # everything is imported
     publish(Path(folder, "out"))
-os.setgroups([]); os.setgid(65534); os.setuid(65534)
+sys.path.insert(0, sys.argv[3])
+from run_child import become
+become(65534, 65534, [])  # keeps the right to read, as the modules may lie where only root looks
 try:
     publish(Path(sys.argv[2]))
 except AfenvError as error:
@@ -517,7 +519,8 @@ def test_no_write_access(store, tmp_path):
     for path in (tmp_path, *tmp_path.parents):
         if str(path).startswith("/tmp/") and path != Path("/tmp"):
             path.chmod(0o755)
-    words = [sys.executable, "-c", AS_NOBODY, tmp_path / "image.oci", root]
+    helpers = Path(__file__).parents[2] / "services"
+    words = [sys.executable, "-c", AS_NOBODY, tmp_path / "image.oci", root, helpers]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.stdout == "E403\n", done.stderr
     assert not list(root.iterdir())
