@@ -31,7 +31,7 @@ def add_archive(command: Command, environment: Option, allow_dirty: Option, as_j
     sub.add_argument(
         "--part-size", metavar="SIZE", help="split a .zip or .tar into parts of at most SIZE, such as 50G"
     )
-    sub.add_argument("--no-sif", action="store_true", help="write no SIF (which needs squashfs-tools)")
+    sub.add_argument("--no-sif", action="store_true", help="write no SIF; restore makes one from the layers")
     sub.add_argument("--data", action="store_true", help="take the data along, not its references alone")
     sub.add_argument(
         "--results",

@@ -61,6 +61,28 @@ class VirtualMachine:
     config: Mapping[str, Any] = field(default_factory=dict)
 
 
+def package_tree(package: VmPackage) -> dict[str, Any]:
+    """A package as the file has it."""
+    return {
+        "name": package.name,
+        "version": package.version,
+        "architecture": package.architecture,
+        "urls": list(package.file.urls),
+        "size": package.file.size,
+        "sha256": package.file.sha256,
+    }
+
+
+def package_of(tree: Mapping[str, Any]) -> VmPackage:
+    """The package of :func:`package_tree`."""
+    return VmPackage(
+        name=tree["name"],
+        version=tree["version"],
+        architecture=tree["architecture"],
+        file=LockedFile(urls=tuple(tree["urls"]), size=tree["size"], sha256=tree["sha256"]),
+    )
+
+
 def dump_vm(machine: VirtualMachine) -> bytes:
     """The file's bytes: canonical JSON, indented."""
     return canonical.indented(
@@ -72,17 +94,7 @@ def dump_vm(machine: VirtualMachine) -> bytes:
             "kernel": {
                 "release": machine.release,
                 "parameters": machine.parameters,
-                "packages": [
-                    {
-                        "name": one.name,
-                        "version": one.version,
-                        "architecture": one.architecture,
-                        "urls": list(one.file.urls),
-                        "size": one.file.size,
-                        "sha256": one.file.sha256,
-                    }
-                    for one in machine.packages
-                ],
+                "packages": [package_tree(one) for one in machine.packages],
             },
             "files": {
                 name: {"size": one.size, "sha256": one.sha256} for name, one in sorted(machine.files.items())
@@ -119,15 +131,7 @@ def parse_vm(data: bytes, place: str) -> VirtualMachine:
         architecture=tree["architecture"],
         release=kernel["release"],
         parameters=kernel["parameters"],
-        packages=tuple(
-            VmPackage(
-                name=one["name"],
-                version=one["version"],
-                architecture=one["architecture"],
-                file=LockedFile(urls=tuple(one["urls"]), size=one["size"], sha256=one["sha256"]),
-            )
-            for one in kernel["packages"]
-        ),
+        packages=tuple(package_of(one) for one in kernel["packages"]),
         files={name: VmFile(size=one["size"], sha256=one["sha256"]) for name, one in tree["files"].items()},
         config=tree["config"],
     )

@@ -15,9 +15,9 @@ from typing import Any
 
 from afenv import canonical
 from afenv.digest import sha256_bytes
-from afenv.documents.lock import LockedDeb, LockedFile
+from afenv.documents.lock import LockedDeb
 from afenv.documents.manifest import DebianBase
-from afenv.documents.vm import VmPackage
+from afenv.documents.vm import VmPackage, package_of, package_tree
 from afenv.errors import AfenvError
 from afenv.layers.deb_archive import open_deb
 from afenv.record import record
@@ -168,17 +168,7 @@ def _as_json(kernel: Kernel) -> dict[str, Any]:
         "image": kernel.image,
         "modules": [list(pair) for pair in kernel.modules.items()],
         "busybox": kernel.busybox,
-        "packages": [
-            {
-                "name": one.name,
-                "version": one.version,
-                "architecture": one.architecture,
-                "urls": list(one.file.urls),
-                "size": one.file.size,
-                "sha256": one.file.sha256,
-            }
-            for one in kernel.packages
-        ],
+        "packages": [package_tree(one) for one in kernel.packages],
     }
 
 
@@ -188,13 +178,5 @@ def _from_json(known: Mapping[str, Any]) -> Kernel:
         image=known["image"],
         modules=dict(known["modules"]),
         busybox=known["busybox"],
-        packages=tuple(
-            VmPackage(
-                name=one["name"],
-                version=one["version"],
-                architecture=one["architecture"],
-                file=LockedFile(urls=tuple(one["urls"]), size=one["size"], sha256=one["sha256"]),
-            )
-            for one in known["packages"]
-        ),
+        packages=tuple(package_of(one) for one in known["packages"]),
     )
