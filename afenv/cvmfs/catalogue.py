@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
+from weakref import finalize
 
 from afenv.cvmfs.hashes import ALGORITHMS, BYTES, ObjectHash, parse_hash
 from afenv.errors import AfenvError
@@ -88,6 +89,8 @@ class Catalogue:
             self._database = sqlite3.connect(
                 f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
             )
+            # nobody knows when a tree has been read to its end: the file is closed with the last who knows it
+            self._closing = finalize(self, self._database.close)
             self._database.text_factory = _text
             self._database.execute("PRAGMA trusted_schema = OFF")
             kinds = dict(self._database.execute("SELECT name, type FROM sqlite_master"))
@@ -134,7 +137,7 @@ class Catalogue:
 
     def close(self) -> None:
         """Close the file."""
-        self._database.close()
+        self._closing()
 
     def find(self, path: str) -> Entry | None:
         """The entry of a path that this catalogue is responsible for."""
