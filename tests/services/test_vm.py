@@ -279,7 +279,7 @@ def test_a_folder_of_a_machine_is_all_that_qemu_needs(cache: Path, place: Path) 
 
 
 def test_the_example_gives_the_same_numbers(cache: Path, place: Path) -> None:
-    """Up to rounding, as an emulated processor has other vector instructions than the host's."""
+    """Up to rounding: an emulated processor has other vector instructions, and errors are differences."""
     tool("qemu-system-x86_64")
     tool("bwrap")
     from afenv.workflow.demo import COMMAND, copy_example
@@ -304,9 +304,9 @@ def test_the_example_gives_the_same_numbers(cache: Path, place: Path) -> None:
         afenv("run", "--runtime", runtime, "-q", "--", *COMMAND)
         (place / runtime).mkdir()
         (project / "results" / "fit.json").rename(place / runtime / "fit.json")
-    afenv("compare", "--relative", "1e-6", place / "userns", place / "qemu")
+    afenv("compare", "--relative", "1e-5", place / "userns", place / "qemu")
     fit = place / "qemu" / "fit.json"
     numbers = json.loads(fit.read_text())
     numbers["chi2"] *= 1.001
     fit.write_text(json.dumps(numbers))
-    afenv("compare", "--relative", "1e-6", place / "userns", place / "qemu", status=1)
+    afenv("compare", "--relative", "1e-5", place / "userns", place / "qemu", status=1)
