@@ -181,6 +181,7 @@ def test_they_run_in_a_clean_container(
     cache = ("--cache-from", f"{registry}/group/sample/cache", "--cache-trust", "signing.pub")
     target = ("--push", f"{registry}/elsewhere/sample:1")
     assert main(["-C", str(checkout), "-q", "build", "--locked", "--json", *target, *cache]) == 0
+    subprocess.run(["chown", "-R", "1000:1000", str(checkout)], check=True)
     (mounted,) = json.loads(capsys.readouterr().out)
     assert mounted["manifest_digest"] == built["manifest_digest"] and mounted["path"] is None
     files = [one for one in (tmp_path / "empty").rglob("*") if one.is_file()]
