@@ -9,7 +9,6 @@ has to be remembered, or believed, of it.
 from __future__ import annotations
 
 import contextlib
-import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +24,7 @@ from afenv.errors import AfenvError, Problem
 from afenv.progress import Progress
 from afenv.settings import Settings
 from afenv.store.content import ContentStore
+from afenv.store.parallel import for_each
 from afenv.store.partial import Partial, Stopped, hold_partial
 from afenv.store.transport import (
     CONNECTIONS,
@@ -152,43 +152,18 @@ class Fetcher:
 
     def _download_all(self, files: Sequence[LockedFile], title: str) -> None:
         """Download with several threads: daemons, so that an interruption does not wait for a server."""
-        waiting: queue.SimpleQueue[LockedFile] = queue.SimpleQueue()
-        for file in sorted(files, key=lambda file: -file.size):
-            waiting.put(file)
-        ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
-        stop = threading.Event()
-        problems: dict[str, Problem] = {}
-
-        def work() -> None:
-            failure: BaseException | None = None
-            try:
-                while not stop.is_set():
-                    file = waiting.get_nowait()
-                    try:
-                        self._download(file, progress, stop)
-                    except AfenvError as error:
-                        problems[file.digest] = error.problems[0]
-                        if error.code in ("E402", "E403"):  # the others would meet the same
-                            stop.set()
-            except (queue.Empty, Stopped):
-                pass
-            except BaseException as error:  # noqa: BLE001 - handed to the caller's thread
-                failure = error
-            ended.put(failure)
-
+        largest_first = sorted(files, key=lambda file: -file.size)
         with Progress(title, sum(file.size for file in files), quiet=self._quiet) as progress:
-            threads = min(CONNECTIONS, len(files))
-            try:
-                for _ in range(threads):
-                    threading.Thread(target=work, name="afenv-fetch", daemon=True).start()
-                for _ in range(threads):
-                    if (failure := ended.get()) is not None:
-                        raise failure
-            finally:
-                stop.set()
+            found = for_each(
+                largest_first,
+                lambda file, stop: self._download(file, progress, stop),
+                threads=CONNECTIONS,
+                name="fetch",
+            )
             self._store.sync()
-            if problems:
-                raise AfenvError.many([problems[f.digest] for f in files if f.digest in problems])
+            if found:
+                problems = {largest_first[at].digest: problem for at, problem in found.items()}
+                raise AfenvError.many([problems[file.digest] for file in files if file.digest in problems])
 
     def _download(self, file: LockedFile, progress: Progress, stop: threading.Event) -> None:
         """Download one file; its blob is trusted after the store's next ``sync``."""
