@@ -47,7 +47,7 @@ def open_checkout(folder: Path) -> tuple[pygit2.Repository, bytes] | None:
             return None
         repository = pygit2.Repository(found)
     except (pygit2.GitError, KeyError) as error:
-        raise AfenvError("E110", f"git: {str(error).strip(chr(39))}", place=str(folder)) from None
+        raise _not_opened(error, str(folder)) from None
     if repository.workdir is None:
         raise AfenvError("E110", "the repository is bare: it has no files at hand", place=str(folder))
     sub = os.path.relpath(real, os.path.realpath(repository.workdir))
@@ -56,6 +56,15 @@ def open_checkout(folder: Path) -> tuple[pygit2.Repository, bytes] | None:
     if sub.startswith("..") or repository.path_is_ignored(sub + "/"):
         return None
     return repository, os.fsencode(sub)
+
+
+def _not_opened(error: Exception, place: str) -> AfenvError:
+    """E110 for a repository that libgit2 does not open; of git's configuration it reads the files alone."""
+    said = str(error).strip("'")
+    remedy = None
+    if "not owned by current user" in said:
+        remedy = f"If you trust it, tell git so: `git config --global --add safe.directory {place}`."
+    return AfenvError("E110", f"git: {said}", place=place, remedy=remedy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +129,7 @@ def _submodule(repository: pygit2.Repository, path: bytes) -> pygit2.Repository 
     try:
         return pygit2.Repository(os.fsdecode(here))
     except (pygit2.GitError, KeyError) as error:
-        raise AfenvError("E110", f"git: {str(error).strip(chr(39))}", place=os.fsdecode(here)) from None
+        raise _not_opened(error, os.fsdecode(here)) from None
 
 
 def read_head(repository: pygit2.Repository, sub: bytes, how: How) -> Reading | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import socket
+import subprocess
+import sys
 import tarfile
 import threading
 import time
@@ -299,3 +301,34 @@ def test_clones_that_nobody_uses_are_pruned(
     assert cache_prune(store, older_than=3600).removed_clones == 1
     assert not first.exists()
     assert list(code_files(locked, tmp_path, store, settings))
+
+
+OPENED = """
+import sys
+from pathlib import Path
+from afenv.errors import AfenvError
+from afenv.layers.code_checkout import open_checkout
+try:
+    open_checkout(Path(sys.argv[1]))
+except AfenvError as error:
+    print(error.code, error.problems[0].remedy)
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="a checkout is given to somebody else here")
+def test_a_checkout_of_somebody_else(tmp_path: Path) -> None:
+    """libgit2 asks the configuration at home whether it is to be trusted, once, when it is loaded."""
+    checkout = tmp_path / "checkout"
+    pygit2.init_repository(str(checkout))
+    os.chown(checkout, 12345, 12345)
+    (tmp_path / "home").mkdir()
+
+    def opened() -> str:
+        words = [sys.executable, "-c", OPENED, str(checkout)]
+        variables = {**os.environ, "HOME": str(tmp_path / "home")}
+        return subprocess.run(words, env=variables, capture_output=True, text=True, check=True).stdout
+
+    command = f"git config --global --add safe.directory {checkout}"
+    assert opened() == f"E110 If you trust it, tell git so: `{command}`.\n"
+    (tmp_path / "home" / ".gitconfig").write_text(f"[safe]\n\tdirectory = {checkout}\n")
+    assert opened() == ""
