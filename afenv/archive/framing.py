@@ -11,6 +11,7 @@ where a number needs it.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from afenv.layers.tar_header import END, FILE, header, padding
@@ -155,4 +156,4 @@ class ZipFraming:
         )
 
 
-FRAMINGS: dict[str, type[TarFraming] | type[ZipFraming]] = {"tar": TarFraming, "zip": ZipFraming}
+FRAMINGS: Mapping[str, Callable[[], Framing]] = {"tar": TarFraming, "zip": ZipFraming}

@@ -300,13 +300,3 @@ class OcflBag:
 
 def _objects(root: Path) -> list[Path]:
     return [mark.parent for mark in root.glob("*/*/*/*/0=ocfl_object_1.*")]
-
-
-def bag_names(root: Path) -> list[str]:
-    """The names of the bags in a store."""
-    found = set()
-    for folder in _objects(root):
-        inventory = read_inventory(folder)
-        for paths in inventory["versions"][inventory["head"]]["state"].values():
-            found |= {path.partition("/")[0] for path in paths if path.endswith("/bagit.txt")}
-    return sorted(found)

@@ -63,17 +63,3 @@ def dump_info(entries: Mapping[str, str | list[str]]) -> bytes:
         values = [value] if isinstance(value, str) else value
         lines += [f"{label}: {' '.join(one.split())}\n" for one in values]
     return "".join(lines).encode("utf-8")
-
-
-def parse_info(data: bytes) -> dict[str, list[str]]:
-    """The values of ``bag-info.txt`` by label; lines that begin with white space go on."""
-    found: dict[str, list[str]] = {}
-    last: list[str] = []
-    for line in data.decode("utf-8", "replace").splitlines():
-        if line[:1] in (" ", "\t") and last:
-            last[-1] += " " + line.strip()
-        elif ":" in line:
-            label, _, value = line.partition(":")
-            last = found.setdefault(label.strip(), [])
-            last.append(value.strip())
-    return found

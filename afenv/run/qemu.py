@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from afenv.documents.vm import VirtualMachine, is_vm, read_vm
+from afenv.documents.vm import VirtualMachine, read_vm
 from afenv.errors import AfenvError
 from afenv.oci.model import Image
 from afenv.run.command_errors import no_command, not_executable
@@ -247,8 +247,3 @@ def _remember_bad() -> None:
     with contextlib.suppress(OSError):
         _note().parent.mkdir(parents=True, exist_ok=True)
         _note().touch()
-
-
-def is_machine(path: Path) -> bool:
-    """Whether the folder is what this runtime runs."""
-    return is_vm(path)
