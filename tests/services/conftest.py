@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -193,3 +196,55 @@ def registry(tmp_path: Path) -> Iterator[str]:
     """The host and port of a docker-registry of its own."""
     with running_registry(tmp_path) as host:
         yield host
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder that every user may read."""
+    path = Path(tempfile.mkdtemp(prefix="afenv-services-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(params=["root", "ordinary"])
+def user(request: pytest.FixtureRequest, place: Path) -> dict[str, Any]:
+    """Arguments of subprocess for a user who calls a runtime: root, and one who is not."""
+    if os.getuid() != 0:
+        if request.param == "root":
+            pytest.skip("not root")
+        return {}
+    home = place / "home"
+    home.mkdir()
+    base = {"env": {"PATH": os.environ["PATH"], "HOME": str(home)}, "cwd": home}
+    if request.param == "root":
+        return base
+    nobody = pwd.getpwnam("nobody")
+    os.chown(home, nobody.pw_uid, nobody.pw_gid)
+    return {**base, "user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium without a window, which notes what pages ask for and say."""
+    try:
+        from selenium import webdriver
+        from selenium.webdriver.chrome.service import Service
+    except ImportError:
+        missing("selenium")
+    options = webdriver.ChromeOptions()
+    options.binary_location = tool("chromium")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    for word in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--hide-scrollbars",
+        "--window-size=1200,1100",
+    ):
+        options.add_argument(word)
+    driver = webdriver.Chrome(options=options, service=Service(tool("chromedriver")))
+    driver.set_page_load_timeout(60)
+    yield driver
+    driver.quit()

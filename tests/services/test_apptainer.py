@@ -38,31 +38,6 @@ def needed(name: str) -> str:
     return path
 
 
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """A folder that every user may read."""
-    path = Path(tempfile.mkdtemp(prefix="afenv-sif-"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
-
-
-@pytest.fixture(params=["root", "ordinary"])
-def user(request, place) -> dict:
-    """Arguments of subprocess for the user that calls Apptainer."""
-    if os.getuid() != 0:
-        if request.param == "root":
-            pytest.skip("not root")
-        return {}
-    home = place / "home"
-    home.mkdir()
-    base = {"env": {"PATH": os.environ["PATH"], "HOME": str(home)}, "cwd": home}
-    if request.param == "root":
-        return base
-    os.chown(home, NOBODY.pw_uid, NOBODY.pw_gid)
-    return {**base, "user": NOBODY.pw_uid, "group": NOBODY.pw_gid, "extra_groups": []}
-
-
 @pytest.fixture(scope="session")
 def busybox() -> bytes:
     """A shell without libraries."""

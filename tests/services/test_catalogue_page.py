@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,6 @@ from afenv.catalogue.record import Metadata
 from afenv.documents.facility_file import read_facility
 from afenv.record import replace
 from afenv.specs import specs_folder
-
-from .conftest import missing, tool
 
 pytestmark = pytest.mark.services
 
@@ -44,31 +41,6 @@ def sample() -> Any:
     sys.modules["sample"] = module
     spec.loader.exec_module(module)
     return module
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    try:
-        from selenium import webdriver
-        from selenium.webdriver.chrome.service import Service
-    except ImportError:
-        missing("selenium")
-    options = webdriver.ChromeOptions()
-    options.binary_location = tool("chromium")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    for argument in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-dev-shm-usage",
-        "--hide-scrollbars",
-        "--window-size=1200,1100",
-    ):
-        options.add_argument(argument)
-    driver = webdriver.Chrome(options=options, service=Service(tool("chromedriver")))
-    driver.set_page_load_timeout(60)
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture(scope="module")

@@ -4,48 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import uproot
 
 from afenv.cli import main
 
-from .conftest import missing, tool
-
 pytestmark = pytest.mark.services
-
-np = pytest.importorskip("numpy")
-uproot = pytest.importorskip("uproot")
 
 PICTURE = Path(__file__).parents[2] / "docs" / "how-to" / "compare.png"
 HOSTILE = "<img src=x onerror='window.broken = 1'><script>window.broken = 2</script>"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    try:
-        from selenium import webdriver
-        from selenium.webdriver.chrome.service import Service
-    except ImportError:
-        missing("selenium")
-    options = webdriver.ChromeOptions()
-    options.binary_location = tool("chromium")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    for word in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-dev-shm-usage",
-        "--hide-scrollbars",
-    ):
-        options.add_argument(word)
-    options.add_argument("--window-size=1200,1000")
-    driver = webdriver.Chrome(options=options, service=Service(tool("chromedriver")))
-    driver.set_page_load_timeout(60)
-    yield driver
-    driver.quit()
 
 
 def test_the_report(browser: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

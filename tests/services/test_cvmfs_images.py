@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import os
 import pwd
-import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,31 +22,6 @@ pytestmark = pytest.mark.services
 NOBODY = pwd.getpwnam("nobody")
 NAME = "registry.example.org/group/analysis:1.0"
 VARIABLES = {"ODD": 'a b$c"d', "WORD": 'it\'s $HOME "x" `id`'}
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """A folder that every user may read."""
-    path = Path(tempfile.mkdtemp(prefix="afenv-cvmfs-"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
-
-
-@pytest.fixture(params=["root", "ordinary"])
-def user(request, place) -> dict:
-    """Arguments of subprocess for the user that calls Apptainer."""
-    if os.getuid() != 0:
-        if request.param == "root":
-            pytest.skip("not root")
-        return {}
-    home = place / "home"
-    home.mkdir()
-    base = {"env": {"PATH": os.environ["PATH"], "HOME": str(home)}, "cwd": home}
-    if request.param == "root":
-        return base
-    os.chown(home, NOBODY.pw_uid, NOBODY.pw_gid)
-    return {**base, "user": NOBODY.pw_uid, "group": NOBODY.pw_gid, "extra_groups": []}
 
 
 @pytest.fixture
