@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -80,11 +81,17 @@ def _text(data: bytes) -> str:
 
 
 class Catalogue:
-    """One catalogue file, of the folder ``prefix``; E313 for what is not as the format says."""
+    """One catalogue file, of the folder ``prefix``; E313 for what is not as the format says.
+
+    Safe to use from many threads.
+    """
 
     def __init__(self, path: Path, prefix: str, place: str) -> None:
         self.prefix = prefix
         self.place = place
+        # one query at a time: of two threads that ask the same, Python gives both one prepared statement,
+        # and one may bind its values while the other has not taken its first row
+        self._asking = threading.Lock()
         try:
             self._database = sqlite3.connect(
                 f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
@@ -131,7 +138,8 @@ class Catalogue:
 
     def _all(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
         try:
-            return self._database.execute(query, values).fetchall()
+            with self._asking:
+                return self._database.execute(query, values).fetchall()
         except sqlite3.Error as error:
             raise self._wrong(f"SQLite cannot read it: {error}") from None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -63,6 +64,21 @@ def test_every_digest_and_both_forms_of_content(cvmfs, tmp_path, open_made, algo
     assert snapshot.resolve("/link/c/deeper").path == "/a/b/c/deeper"
     assert snapshot.resolve("/absolute").links == ("/absolute",)
     assert [entry.path for entry in snapshot.children("/a/b")] == ["/a/b/c", "/a/b/deep"]
+
+
+def test_threads_that_ask_at_once_get_their_own_answers(cvmfs, tmp_path, open_made):
+    maker = cvmfs.CvmfsMaker(tmp_path / "stratum")
+    maker.chunk = 64
+    tree = {f"/{number}": bytes([number]) * (65 + number) for number in range(100)}
+    maker.publish(tree)
+    repository = open_made(maker)
+    snapshot = repository.at(repository.newest().root)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(snapshot.find, list(tree) * 20))
+        objects = list(pool.map(snapshot.objects, found))
+    assert [entry.path for entry in found] == list(tree) * 20
+    sizes = [sum(size for _, _, size in parts) for parts in objects]
+    assert sizes == [len(content) for content in tree.values()] * 20
 
 
 def test_a_stratum_that_fails_is_passed_over(maker, open_made, http_server, fault):
