@@ -36,7 +36,7 @@ from tests.services.jupyterhub_parts import (
 
 pytestmark = [pytest.mark.network, pytest.mark.services]
 
-NUMBER = "uproot 5"  # what the notebook's first cell prints
+PRINTED = ("uproot 5", "pairs, half of them above 91.")  # by the notebook's cells
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,13 +213,12 @@ def test_the_image_that_selection_picks_is_started_and_its_kernel_imports_uproot
         for _ in range(8):  # what is asked of a kernel that is not there yet is lost
             run_all(chromium)
             with contextlib.suppress(AssertionError):
-                until(lambda: NUMBER in outputs(chromium), 30)
+                until(lambda: all(text in outputs(chromium) for text in PRINTED), 30)
                 break
         else:
             print(chromium.execute_script("return document.body.innerText"))
             chromium.save_screenshot(str(tmp_path / "failed.png"))
             raise AssertionError(outputs(chromium) + hub.said()[-4000:])
-        until(lambda: "pairs, half of them above 91." in outputs(chromium), why=lambda: outputs(chromium))
         until(
             lambda: chromium.find_elements(By.CSS_SELECTOR, ".jp-RenderedSVG"), why=lambda: outputs(chromium)
         )
@@ -244,21 +243,19 @@ def idle(chromium: Any) -> bool:
 
 
 def run_all(chromium: Any) -> None:
-    """Run the cells one after the other, as a person would by the keyboard."""
+    """Run all cells, by the menu."""
     from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.by import By
-    from selenium.webdriver.common.keys import Keys
 
     for one in chromium.find_elements(By.CSS_SELECTOR, ".jp-Dialog .jp-mod-accept"):
         print("answered:", chromium.find_element(By.CSS_SELECTOR, ".jp-Dialog").text)
         chromium.execute_script("arguments[0].click()", one)
     dismiss(chromium)
-    cells = chromium.find_elements(By.CSS_SELECTOR, ".jp-Notebook .jp-Cell .jp-InputArea-editor")
-    with contextlib.suppress(Exception):
-        cells[0].click()
-    ActionChains(chromium).send_keys(Keys.ESCAPE).send_keys(Keys.HOME).perform()
-    for _ in cells:
-        ActionChains(chromium).key_down(Keys.SHIFT).send_keys(Keys.ENTER).key_up(Keys.SHIFT).perform()
+    bar = chromium.find_elements(By.CSS_SELECTOR, ".lm-MenuBar-item")
+    ActionChains(chromium).click(next(one for one in bar if one.text.strip() == "Run")).perform()
+    command = '.lm-Menu-item[data-command="runmenu:run-all"]'
+    until(lambda: chromium.find_elements(By.CSS_SELECTOR, command), 10, lambda: "no command to run all")
+    ActionChains(chromium).click(chromium.find_element(By.CSS_SELECTOR, command)).perform()
 
 
 def dismiss(chromium: Any) -> None:
@@ -330,7 +327,7 @@ def test_a_process_spawner_starts_the_server_in_apptainer(
         code = "import os, uproot; print('uproot', uproot.__version__)"
         code += "; print(os.environ['APPTAINER_NAME'], os.getcwd())"
         said = run_in_kernel(hub, "bob", code)
-        assert said.startswith(NUMBER) and "hub.sif" in said and str(tmp_path / "homes" / "bob") in said
+        assert said.startswith(PRINTED[0]) and "hub.sif" in said and str(tmp_path / "homes" / "bob") in said
         assert hub.api("DELETE", "/users/bob/server")[0] in (202, 204)
         until(lambda: not hub.api("GET", "/users/bob")[1]["servers"], why=hub.said)
 
