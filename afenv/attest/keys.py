@@ -152,8 +152,3 @@ def load_private(data: bytes, password: str | None = None, *, place: str = "") -
         )
         raise AfenvError("E610", reason, place=place) from None
     return PrivateKey(_public(key.public_key(), Path(place).stem, place), key)
-
-
-def read_private(path: Path, password: str | None = None) -> PrivateKey:
-    """The private key in a file; E001, E610."""
-    return load_private(_read(path), password, place=str(path))

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from afenv.documents.yaml_tree import Document
 
 
+WRITE_ONE = "Write one, or let `afenv init` draft it from what the folder has."  # a remedy
+
+
 class KeyStore(Protocol):
     """Where checked manifests are kept: the part of the content store that is needed here."""
 
@@ -40,19 +43,20 @@ def find_manifest(folder: Path) -> Path:
             "E001",
             f"there is no {FILE_NAME} in {folder}",
             place=str(folder),
-            remedy="Write one, or let `afenv init` draft it from what the folder has.",
+            remedy=WRITE_ONE,
         )
     return path
 
 
 def _read(path: Path) -> bytes:
+    remedy = None
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        message = "there is no such file"
+        message, remedy = "there is no such file", WRITE_ONE
     except OSError as error:
         message = f"cannot read: {error.strerror}"
-    raise AfenvError("E001", message, place=str(path))
+    raise AfenvError("E001", message, place=str(path), remedy=remedy)
 
 
 def _schema_bytes() -> bytes:

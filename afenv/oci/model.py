@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from afenv.digest import sha256_bytes
@@ -105,14 +104,6 @@ class Blobs(Protocol):
 
     def open(self, digest: str) -> BinaryIO:
         """The blob, opened for reading; an AfenvError if it is not there."""
-        ...  # pragma: no cover
-
-
-class FileBlobs(Blobs, Protocol):
-    """Blobs that are files, so that they can be linked, mapped and sent without copying."""
-
-    def path(self, digest: str) -> Path:
-        """Where the blob lies, or would lie."""
         ...  # pragma: no cover
 
 

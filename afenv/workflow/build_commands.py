@@ -49,11 +49,6 @@ class Ran:
     fresh: bool
 
 
-def runs_commands(environment: LockedEnvironment) -> bool:
-    """Whether something of the environment is run in the sandbox when it is built."""
-    return bool(environment.build or environment.post_link)
-
-
 def sandbox_layers(
     project: Project, lock: Lock, name: str, layers: Sequence[Layer], created: int, *, keep: bool
 ) -> tuple[list[Layer], Lock, list[Ran]]:
