@@ -14,7 +14,7 @@ from afenv.facility.window import driver_window, locked_gpu, lowest_allowed
 from afenv.oci.nvidia import nvidia_variables, on_base
 from afenv.resolve.conda.virtual import virtual_packages
 from afenv.workflow.check import gpu_of_variables
-from afenv.workflow.lock import gpu_fits, with_gpu
+from afenv.workflow.lock_fits import gpu_fits, with_gpu
 
 FILE = LockedFile(urls=("https://example.org/x",), size=1, sha256="0" * 64)
 TABLES = cuda_tables()
