@@ -1,4 +1,4 @@
-"""A real JupyterHub starts the image that selection picked, with DockerSpawner and with Apptainer."""
+"""A real JupyterHub starts the image that selection picked, with DockerSpawner, Apptainer and Slurm."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ from tests.services.jupyterhub_parts import (
     run_in_kernel,
     running_hub,
 )
+from tests.services.slurm_parts import running_slurm
 
 pytestmark = [pytest.mark.network, pytest.mark.services]
 
@@ -86,6 +87,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield World(folder=folder, registry=registry, record=record, trust=folder / "catalogue.pub")
 
 
+@pytest.fixture(scope="module")
+def sif(world: World, apptainer: str) -> Path:
+    """The example image as a SIF."""
+    path = world.folder / "hub.sif"
+    afenv("build", "--target", "sif", "-o", path, folder=world.folder / "hub")
+    return path
+
+
 def others(record: ImageRecord) -> list[ImageRecord]:
     """Images like it: an older one, one for another hub, one without jupyterhub."""
 
@@ -136,13 +145,19 @@ def images(docker: str, world: World) -> Iterator[None]:
             subprocess.run([docker, "rmi", "-f", name], capture_output=True, check=True)
 
 
-def docker_hub(world: World, network: tuple[str, str], folder: Path) -> tuple[str, dict[str, str]]:
-    """The operators' configuration of DockerSpawner, and the variables that it reads."""
+def operators_folder(world: World, folder: Path, kind: str) -> Path:
+    """A configuration of ``registry/deploy``, with the files that its operators put beside it."""
     place = folder / "operators"
     place.mkdir()
-    (place / "jupyterhub_config.py").write_bytes((DEPLOY / "docker" / "jupyterhub_config.py").read_bytes())
+    (place / "jupyterhub_config.py").write_bytes((DEPLOY / kind / "jupyterhub_config.py").read_bytes())
     (place / "facility.yaml").write_bytes(world.facility.read_bytes())
     (place / "catalogue.pub").write_bytes(world.trust.read_bytes())
+    return place
+
+
+def docker_hub(world: World, network: tuple[str, str], folder: Path) -> tuple[str, dict[str, str]]:
+    """The operators' configuration of DockerSpawner, and the variables that it reads."""
+    place = operators_folder(world, folder, "docker")
     variables = {"AFENV_CATALOGUE": world.catalogue, "HUB_NETWORK": network[0], "HUB_IP": network[1]}
     return f"load_subconfig({str(place / 'jupyterhub_config.py')!r})\n", variables
 
@@ -304,10 +319,8 @@ c.Spawner.pre_spawn_hook = use_apptainer(offering, place=lambda image: {sif!r})
 
 
 def test_a_process_spawner_starts_the_server_in_apptainer(
-    world: World, proxy: tuple[str, str], apptainer: str, tmp_path: Path
+    world: World, proxy: tuple[str, str], sif: Path, tmp_path: Path
 ) -> None:
-    sif = tmp_path / "hub.sif"
-    afenv("build", "--target", "sif", "-o", sif, folder=world.folder / "hub")
     configuration = APPTAINER_HUB.format(
         catalogue=world.catalogue,
         trust=str(world.trust),
@@ -330,6 +343,54 @@ def test_a_process_spawner_starts_the_server_in_apptainer(
         assert said.startswith(PRINTED[0]) and "hub.sif" in said and str(tmp_path / "homes" / "bob") in said
         assert hub.api("DELETE", "/users/bob/server")[0] in (202, 204)
         until(lambda: not hub.api("GET", "/users/bob")[1]["servers"], why=hub.said)
+
+
+BATCH_HUB = """
+load_subconfig({operators!r})
+c.JupyterHub.hub_ip = "127.0.0.1"
+c.Spawner.args = ["--allow-root"]  # who can start slurmd is root
+c.Spawner.environment = {{"SLURM_CONF": {slurm!r}}}
+c.SlurmSpawner.exec_prefix = ""  # not sudo: the one user of this test is root
+c.SlurmSpawner.req_options = "--output={home}/job.log"
+c.SlurmSpawner.req_memory = "500M"
+c.SlurmSpawner.state_exechost_exp = "127.0.0.1"  # the one node
+"""
+
+
+def test_batchspawner_starts_the_server_as_a_job_of_slurm(
+    world: World, proxy: tuple[str, str], sif: Path, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    operators = operators_folder(world, tmp_path, "batch")
+    config = operators / "jupyterhub_config.py"
+    text = config.read_text()
+    assert text.count("    binds=[],") == 1
+    config.write_text(text.replace("    binds=[],", f"    place=lambda image: {str(sif)!r},\n    binds=[],"))
+    with running_slurm(tmp_path / "slurm") as slurm:
+        configuration = BATCH_HUB.format(operators=str(config), slurm=slurm["SLURM_CONF"], home=str(home))
+        variables = {"AFENV_CATALOGUE": world.catalogue, "HUB_CONNECT_IP": "127.0.0.1", **slurm}
+        with running_hub(tmp_path / "hub", configuration, proxy, variables) as hub:
+
+            def queue() -> str:
+                words = ["squeue", "-h", "-o", "%j %T %m"]
+                return subprocess.run(words, env=slurm, capture_output=True, text=True, check=True).stdout
+
+            assert hub.api("POST", "/users/root")[0] in (201, 409)
+            evil = {"homedir": "/", "prologue": f"touch {tmp_path}/evil"}  # batchspawner would take them
+            status, answer = hub.api("POST", "/users/root/server", evil)
+            assert status in (201, 202), answer
+            until(lambda: hub.api("GET", "/users/root")[1]["servers"].get("", {}).get("ready"), 300, hub.said)
+            assert queue().split() == ["spawner-jupyterhub", "RUNNING", "500M"]
+            code = "import os, uproot; print('uproot', uproot.__version__)"
+            code += "; print(os.environ['APPTAINER_NAME'], os.getcwd())"
+            said = run_in_kernel(hub, "root", code)
+            assert said.startswith(PRINTED[0]) and said.split()[2:] == ["hub.sif", str(Path.home())], said
+            assert (home / "job.log").exists(), "the job writes what it says where the operator wants it"
+            assert not (tmp_path / "evil").exists()
+            assert hub.api("DELETE", "/users/root/server")[0] in (202, 204)
+            until(lambda: not hub.api("GET", "/users/root")[1]["servers"], why=hub.said)
+            until(lambda: not queue(), why=queue)
 
 
 def test_a_hub_starts_without_its_catalogue_and_says_what_is_wrong(
