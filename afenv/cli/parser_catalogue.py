@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
-Command = Callable[..., argparse.ArgumentParser]
+from afenv.cli.parser_common import Command, add_environment, add_json
 
 
 def add_catalogue(command: Command) -> None:
@@ -25,7 +24,7 @@ def add_catalogue(command: Command) -> None:
     sub.add_argument("--facility", type=Path, metavar="FILE", required=True, help="the facility's profile")
     _source(sub)
     _trust(sub)
-    sub.add_argument("-e", "--environment", metavar="ENV", help="which environment")
+    add_environment(sub)
     sub.add_argument(
         "--gpu",
         metavar="KIND",
@@ -37,7 +36,7 @@ def add_catalogue(command: Command) -> None:
     sub.add_argument(
         "--all", action="store_true", help="older images of one name too, and why the others do not run"
     )
-    _json(sub)
+    add_json(sub)
 
     sub = command(
         "catalogue",
@@ -87,7 +86,7 @@ def add_catalogue(command: Command) -> None:
         default=[],
         help="say what runs at this facility (may be repeated)",
     )
-    _json(sub)
+    add_json(sub)
 
 
 def _source(parser: argparse.ArgumentParser) -> None:
@@ -108,7 +107,3 @@ def _trust(parser: argparse._ActionsContainer) -> None:
         help="a public key whose signature on the catalogue counts (may be repeated; default: "
         "AFENV_CATALOGUE_TRUST)",
     )
-
-
-def _json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print JSON for programs")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable
 from pathlib import Path
 
+from afenv.cli.parser_common import Command, add_json
 
-def add_data(command: Callable[[str, str, str], argparse.ArgumentParser]) -> None:
+
+def add_data(command: Command) -> None:
     """Add the command; ``command(name, text, detail)`` makes its parser."""
     sub = command(
         "data",
@@ -33,4 +33,4 @@ def add_data(command: Callable[[str, str, str], argparse.ArgumentParser]) -> Non
     sub.add_argument(
         "-o", "--output", type=Path, metavar="DIR", help="fetch: into DIR/NAME (default: .afenv/data/NAME)"
     )
-    sub.add_argument("--json", action="store_true", help="print JSON for programs")
+    add_json(sub)

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-Command = Callable[..., argparse.ArgumentParser]
+from afenv.cli.parser_common import Command
 
 
 def add_publishing(command: Command, with_json: Callable[[argparse.ArgumentParser], None]) -> None:
