@@ -58,7 +58,9 @@ def property(session: nox.Session) -> None:
 @nox.session
 def services(session: nox.Session) -> None:
     """The tests with real services and runtimes: dockerd, podman, skopeo, umoci, docker-registry, apt."""
-    _pytest(session, "-m", "services", groups=("test", "services"))
+    # a file at a time, two side by side: they wait for servers and boots as often as for a processor
+    two = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
+    _pytest(session, *two, "-m", "services", groups=("test", "services"))
 
 
 @nox.session

@@ -55,6 +55,28 @@ int main(int count, char **word) {
 """
 
 
+# files that take minutes: begun first, so that two that run side by side end together
+LONG = (
+    "test_vm",
+    "test_debian_apt",
+    "test_debian_tree",
+    "test_conda_environment",
+    "test_jupyterhub",
+    "test_archive",
+    "test_run_everywhere",
+    "test_build_commands",
+    "test_story",
+    "test_base_images",
+    "test_main_job",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, all others in the order in which they were found."""
+    place = {name: number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(LONG)))
+
+
 def missing(what: str) -> None:
     """Fail in CI, skip elsewhere."""
     if os.environ.get("CI", "").lower() in ("1", "true"):
