@@ -22,7 +22,8 @@ FILE_NAME = "vm.json"
 FORMAT_VERSION = 1
 MOST = 1 << 20  # bytes of the file
 KERNEL, INITRAMFS, ROOT = "kernel", "initramfs", "root.squashfs"
-FILES = (KERNEL, INITRAMFS, ROOT)
+START = "run.sh"  # which machines of before do not have
+FILES = (KERNEL, INITRAMFS, ROOT, START)
 
 
 @record

@@ -11,9 +11,11 @@ from typing import Any
 from afenv.digest import hex_of, sha256_file
 from afenv.documents.vm import (
     FILE_NAME,
+    FILES,
     INITRAMFS,
     KERNEL,
     ROOT,
+    START,
     VirtualMachine,
     VmFile,
     dump_vm,
@@ -26,6 +28,7 @@ from afenv.settings import Settings, load_settings
 from afenv.store.content import ContentStore, write_error
 from afenv_builders.vm.initramfs import initramfs
 from afenv_builders.vm.kernel import Kernel, kernel_for
+from afenv_builders.vm.start import start_script
 
 MEDIA_TYPE = "application/vnd.afenv.vm.v1+json"
 # Programs of 2012 and before call into the page that new kernels do not map by default (vsyscall)
@@ -35,7 +38,7 @@ OPTIONS = frozenset(("target", "path", "quiet", "digest", "offline", "compressor
 
 
 class VmBuilder:
-    """Builds ``vm``, a folder with a kernel, an initramfs, ``root.squashfs`` and ``vm.json``.
+    """Builds ``vm``, a folder with a kernel, an initramfs, ``root.squashfs``, ``run.sh`` and ``vm.json``.
 
     Options: ``path``; ``compressor``, ``level``, ``threads`` as for ``squashfs``; ``offline=yes`` takes
     the kernel from the cache only. The descriptor's digest is that of ``vm.json``, which names all others.
@@ -96,7 +99,7 @@ def _present(path: Path, image: Image, kernel: Kernel) -> VirtualMachine | None:
     except AfenvError:
         return None
     same = machine.image_id == image.image_id and machine.packages == kernel.packages
-    return machine if same else None
+    return machine if same and set(machine.files) == set(FILES) else None
 
 
 def _write(
@@ -114,15 +117,19 @@ def _write(
         store.link_or_copy(kernel.image, beside / KERNEL)
         (beside / INITRAMFS).write_bytes(initramfs(kernel, store))
         _pack(image, store, beside / ROOT, options)
+        config = image.configuration().get("config") or {}
+        parameters = PARAMETERS.get(DEBIAN[architecture], "")
+        (beside / START).write_bytes(start_script(architecture, parameters, config))
+        (beside / START).chmod(0o755)
         machine = VirtualMachine(
             name=image.name,
             image_id=image.image_id,
             architecture=architecture,
             release=kernel.release,
-            parameters=PARAMETERS.get(DEBIAN[architecture], ""),
-            files={name: _file(beside / name) for name in (KERNEL, INITRAMFS, ROOT)},
+            parameters=parameters,
+            files={name: _file(beside / name) for name in FILES},
             packages=kernel.packages,
-            config=image.configuration().get("config") or {},
+            config=config,
         )
         (beside / FILE_NAME).write_bytes(dump_vm(machine))
         if path.exists():
