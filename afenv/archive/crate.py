@@ -40,12 +40,15 @@ FORMATS = {
     ".gz": "application/gzip",
     ".bz2": "application/x-bzip2",
     ".xz": "application/x-xz",
+    ".squashfs": "application/vnd.squashfs",
+    ".sh": "application/x-sh",
     ".sif": "application/vnd.sylabs.sif.layer.v1.sif",
     ".root": "application/octet-stream",
 }
 FOLDERS = {
     IMAGE: "The image, as an OCI image layout",
     "sif": "The image for Apptainer",
+    "vm": "The image as virtual machines; QEMU alone starts one: sh vm/ENVIRONMENT/run.sh COMMAND",
     "inputs/debian": "Debian packages with their signed index",
     "inputs/conda": "conda packages, as channels",
     "inputs/pypi": "Python packages",

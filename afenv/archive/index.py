@@ -14,7 +14,7 @@ from afenv.record import field, record
 FORMAT_VERSION = 1
 LIMIT = 256 << 20  # bytes
 
-PARTS = ("image", "sif", "inputs", "documents", "data", "results", "software")
+PARTS = ("image", "sif", "vm", "inputs", "documents", "data", "results", "software")
 
 
 @record
@@ -35,12 +35,16 @@ class ArchivedFile:
 
 @record
 class ArchivedEnvironment:
-    """An environment whose image is in the bag: ``manifest`` is the digest of its image manifest."""
+    """An environment whose image is in the bag: ``manifest`` is the digest of its image manifest.
+
+    ``sif`` is the path of its SIF, ``vm`` that of the description of its virtual machine, where there is one.
+    """
 
     platform: str
     image_id: str
     manifest: str
-    sif: str | None = None  # path
+    sif: str | None = None
+    vm: str | None = None
 
 
 @record
@@ -123,6 +127,7 @@ def dump_index(index: ArchiveIndex) -> bytes:
                 "image-id": one.image_id,
                 "manifest": one.manifest,
                 **({"sif": one.sif} if one.sif else {}),
+                **({"vm": one.vm} if one.vm else {}),
             }
             for name, one in index.environments.items()
         },
@@ -234,7 +239,7 @@ def parse_index(data: bytes, place: str) -> ArchiveIndex:
 
 
 def _check_references(index: ArchiveIndex, paths: set[str], place: str) -> None:
-    wanted = [one.sif for one in index.environments.values() if one.sif]
+    wanted = [path for one in index.environments.values() for path in (one.sif, one.vm) if path]
     for code in index.code:
         wanted += [code.files] if code.files else []
         for repository in code.repositories:
@@ -256,6 +261,7 @@ def _from_json(value: Mapping[str, Any]) -> ArchiveIndex:
                 image_id=one["image-id"],
                 manifest=one["manifest"],
                 sif=one.get("sif"),
+                vm=one.get("vm"),
             )
             for name, one in value["environments"].items()
         },

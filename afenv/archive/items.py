@@ -17,8 +17,9 @@ class Item:
     """A file of the payload: its path below ``data/``, and its content: bytes, or a file to link or copy.
 
     ``sha256`` is that of the content, in hexadecimal. ``part`` is what it belongs to, by which a bag can be
-    restored in part: ``image``, ``sif``, ``inputs``, ``documents``, ``data``, ``results`` or ``software``.
-    ``about`` is kept in the index. ``link`` says that nobody writes to the file: the bag may share it.
+    restored in part: ``image``, ``sif``, ``vm``, ``inputs``, ``documents``, ``data``, ``results`` or
+    ``software``. ``about`` is kept in the index. ``link`` says that nobody writes to the file: the bag may
+    share it.
     """
 
     path: str

@@ -16,6 +16,7 @@ README = "README.md"
 LOCK = "afenv.lock"
 MANIFEST = "afenv.yaml"
 IMAGE = "image"  # the OCI layout
+VM = "vm"  # virtual machines, a folder for each environment
 DECLARATION = "bagit.txt"
 INFO = "bag-info.txt"
 ALGORITHMS = ("sha256", "sha512")

@@ -21,6 +21,7 @@ it needs a network.
 | `afenv.yaml`, `afenv.lock` | what was asked for, and every byte that came of it, by sha256 |
 | `image/` | the image: an OCI image layout (image-spec 1.1) |
 | `sif/` | the same for Apptainer or Singularity, where it was written |
+| `vm/` | the same as a virtual machine for QEMU, where it was written |
 | `inputs/debian/` | Debian packages, as an archive with its signed index |
 | `inputs/conda/` | conda packages, as channels |
 | `inputs/pypi/` | Python packages: wheels and source archives |
@@ -56,7 +57,7 @@ With Apptainer: `apptainer run data/sif/NAME.sif`, or `apptainer build NAME.sif 
 Without either: the layers are gzip-compressed tar files. `data/image/index.json` names the image manifest,
 and that the layers from the lowest up; unpack them on one another into a folder, and use `chroot` or `bwrap`.
 
-## Build it again
+{machines}## Build it again
 
 Python 3.11 or newer on Linux is needed. afenv comes with the bag:
 
@@ -76,6 +77,21 @@ which is not here.
 """
 
 
+_MACHINES = """\
+## Boot it, where no kernel or processor runs it any more
+
+With QEMU and a shell, and nothing else of this bag or from anywhere:
+
+    sh data/vm/{first}/run.sh COMMAND ARGUMENT ...
+
+That boots the image with a Linux kernel of its own and runs the command in the folder at hand, which the
+machine shares. The program of QEMU that it starts is {system}. With `AFENV_VM_ACCELERATOR=kvm` before it, it
+is fast where that works; the script says what else can be set. `data/specs/vm/v1/spec.md` tells how machine
+and host speak with each other.
+
+"""
+
+
 def readme_text(index: ArchiveIndex, metadata: Mapping[str, Any]) -> bytes:
     """The README, in Markdown."""
     from afenv.oci.image import local_name, local_tag
@@ -91,6 +107,8 @@ def readme_text(index: ArchiveIndex, metadata: Mapping[str, Any]) -> bytes:
         for one in index.left_out:
             where = f" ({one.urls[0]})" if one.urls else ""
             notes += f"    - {one.name}: sha256 `{one.sha256}`{where}\n"
+    booted = [name for name, one in sorted(index.environments.items()) if one.vm]
+    machines = _MACHINES.format(first=booted[0], system=_system(index, booted[0])) if booted else ""
     description = str(metadata.get("description") or "").strip()
     return _TEXT.format(
         title=metadata.get("title") or index.name,
@@ -99,6 +117,12 @@ def readme_text(index: ArchiveIndex, metadata: Mapping[str, Any]) -> bytes:
         written_by=index.written_by,
         description=description + "\n\n" if description else "",
         images=images,
+        machines=machines,
         notes=f"Of this bag:\n\n{notes}\n" if notes else "\n",
         reference=f"{local_name(index.name, first)}:{local_tag(index.version)}",
     ).encode()
+
+
+def _system(index: ArchiveIndex, environment: str) -> str:
+    arm = index.environments[environment].platform.startswith("linux/arm64")
+    return "`qemu-system-aarch64`" if arm else "`qemu-system-x86_64`"

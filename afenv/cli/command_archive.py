@@ -29,6 +29,7 @@ def run(options: Namespace) -> int:
             output=folder / options.output if options.output else None,
             environment=options.environment,
             sif=not options.no_sif,
+            vm=options.vm,
             data=options.data,
             results=tuple(folder / one for one in options.results),
             keys=tuple(folder / one for one in options.key),

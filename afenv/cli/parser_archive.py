@@ -32,6 +32,9 @@ def add_archive(command: Command, environment: Option, allow_dirty: Option, as_j
         "--part-size", metavar="SIZE", help="split a .zip or .tar into parts of at most SIZE, such as 50G"
     )
     sub.add_argument("--no-sif", action="store_true", help="write no SIF; restore makes one from the layers")
+    sub.add_argument(
+        "--vm", action="store_true", help="take the images along as virtual machines, which need QEMU alone"
+    )
     sub.add_argument("--data", action="store_true", help="take the data along, not its references alone")
     sub.add_argument(
         "--results",
@@ -81,7 +84,7 @@ def add_restore(command: Command, environment: Option, as_json: Option) -> None:
     sub.add_argument(
         "--to",
         metavar="FORM",
-        help="registry, docker, podman, apptainer, folder, cvmfs, oci, project, or files (as in the bag)",
+        help="registry, docker, podman, apptainer, folder, cvmfs, vm, oci, project, or files (as in the bag)",
     )
     sub.add_argument(
         "--facility", type=Path, metavar="FILE", help="choose the form that runs there, by its profile"
@@ -91,7 +94,7 @@ def add_restore(command: Command, environment: Option, as_json: Option) -> None:
         metavar="PART",
         action="append",
         default=[],
-        help="image, sif, inputs, documents, data, results or software (may be repeated; with --to files)",
+        help="image, sif, vm, inputs, documents, data, results, software (may be repeated; with --to files)",
     )
     sub.add_argument(
         "-o", "--output", metavar="OUT", help="a folder or file; for a registry HOST[:PORT]/NAME[:TAG]"

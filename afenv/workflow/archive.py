@@ -22,11 +22,12 @@ from afenv.archive.index import (
 )
 from afenv.archive.items import Item, of_bytes, of_file
 from afenv.archive.limits import restriction
-from afenv.archive.names import CRATE, INDEX, LOCK, MANIFEST, README, safe_part
+from afenv.archive.names import CRATE, INDEX, LOCK, MANIFEST, README, VM, safe_part
 from afenv.archive.readme import readme_text
 from afenv.archive.write import write_bag
 from afenv.documents.lock import Lock
 from afenv.documents.lockfile import read_lock
+from afenv.documents.vm import FILE_NAME
 from afenv.errors import AfenvError
 from afenv.layers.model import PACKAGE_MTIME
 from afenv.progress import Progress
@@ -53,14 +54,15 @@ if TYPE_CHECKING:
 class ArchiveOptions:
     """What goes into the bag besides the image and its inputs, and how it is written.
 
-    ``keys`` are public keys of signatures, ``results`` folders with reference results; ``software`` takes
-    afenv's own wheels along; ``ocfl`` is the root of an OCFL store to add the bag to, ``object_id`` the
-    object there. ``part_size`` is in bytes.
+    ``vm`` takes a virtual machine of each image along; ``keys`` are public keys of signatures, ``results``
+    folders with reference results; ``software`` takes afenv's own wheels along; ``ocfl`` is the root of an
+    OCFL store to add the bag to, ``object_id`` the object there. ``part_size`` is in bytes.
     """
 
     output: Path | None
     environment: str | None = None
     sif: bool = True
+    vm: bool = False
     data: bool = False
     results: tuple[Path, ...] = ()
     keys: tuple[Path, ...] = ()
@@ -191,7 +193,10 @@ def _collect(
     if options.without_restricted and restricted:
         inputs, left_out, omit = _without(lock, packed, inputs, restricted)
         if omit:
-            notes.append("Layers with packages that were left out are left out as well, and so is every SIF.")
+            notes.append(
+                "Layers with packages that were left out are left out as well, and so is every SIF and every "
+                "virtual machine."
+            )
     layers = [layer.digest for one in packed for layer in one.image.layers if layer.digest not in omit]
     items = [*image_items(project, packed, omit), *document_items(packed)]
     for item in items:
@@ -214,6 +219,10 @@ def _collect(
         items += stack.enter_context(sif_items(project, packed))
     elif not options.sif:
         notes.append("The bag was written without a SIF; `afenv restore --to apptainer` makes one.")
+    if options.vm and not omit:
+        from afenv.workflow.archive_vm import vm_items
+
+        items += stack.enter_context(vm_items(project, packed))
     if options.software:
         from afenv.workflow.archive_self import software_items
 
@@ -324,7 +333,7 @@ def _results(folders: Sequence[Path]) -> Iterator[Item]:
 
 
 def _index(lock: Lock, packed: Sequence[Packed], collected: _Collected, epoch: int) -> ArchiveIndex:
-    sifs = {item.path for item in collected.items if item.part == "sif"}
+    forms = {item.path for item in collected.items if item.part in ("sif", "vm")}
     return ArchiveIndex(
         name=lock.name,
         version=lock.version,
@@ -335,7 +344,8 @@ def _index(lock: Lock, packed: Sequence[Packed], collected: _Collected, epoch: i
                 platform=lock.environments[one.environment].platform,
                 image_id=one.image.image_id,
                 manifest=one.image.manifest_digest,
-                sif=f"sif/{one.environment}.sif" if f"sif/{one.environment}.sif" in sifs else None,
+                sif=_there(f"sif/{one.environment}.sif", forms),
+                vm=_there(f"{VM}/{one.environment}/{FILE_NAME}", forms),
             )
             for one in packed
         },
@@ -348,6 +358,10 @@ def _index(lock: Lock, packed: Sequence[Packed], collected: _Collected, epoch: i
         restricted=collected.restricted,
         notes=collected.notes,
     )
+
+
+def _there(path: str, paths: set[str]) -> str | None:
+    return path if path in paths else None
 
 
 def _metadata(project: Project, lock: Lock) -> Mapping[str, Any]:

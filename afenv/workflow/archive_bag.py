@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -23,6 +24,7 @@ from afenv.oci.attached import Attachment, read_attachments
 from afenv.oci.read import OpenedImage, image_from
 from afenv.record import record
 from afenv.store.content import ContentStore
+from afenv.store.failures import write_error
 
 _CHUNK = 1 << 20
 
@@ -90,6 +92,26 @@ class Bag:
                 text = f"{file.path} has another content than the index says"
                 raise AfenvError("E721", text, place=self.place)
             writer.commit(file.digest)
+
+    def copy(self, file: ArchivedFile, target: Path, advance: Callable[[int], object]) -> None:
+        """Write a file to a path, where it appears when it is whole and checked; E721, E402, E403."""
+        beside = target.with_name(f".{target.name[:100]}.{os.urandom(6).hex()}")
+        digest = hashlib.sha256()
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with self.source.open(PAYLOAD + file.path) as opened, beside.open("xb") as out:
+                while data := opened.read(_CHUNK):
+                    digest.update(data)
+                    out.write(data)
+                    advance(len(data))
+            if digest.hexdigest() != file.sha256:
+                text = f"data/{file.path} has another content than was written"
+                raise AfenvError("E721", text, place=self.place)
+            beside.replace(target)
+        except OSError as error:
+            raise write_error(error, target) from error
+        finally:
+            beside.unlink(missing_ok=True)
 
     def image(self, environment: str) -> tuple[OpenedImage, list[Attachment]]:
         """The image of an environment, and what is attached to it; E031, E721, E727."""

@@ -10,8 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from afenv.archive.index import PARTS, ArchivedFile
-from afenv.archive.names import PAYLOAD
+from afenv.archive.index import PARTS
 from afenv.documents.data import INSIDE
 from afenv.errors import AfenvError, Problem
 from afenv.oci.attached import Attachment
@@ -21,7 +20,6 @@ from afenv.progress import Progress
 from afenv.record import record
 from afenv.settings import Settings
 from afenv.store.content import ContentStore
-from afenv.store.failures import write_error
 from afenv.workflow.archive_bag import Bag, open_archive
 from afenv.workflow.rerun_data import fetched_folder, local_path
 
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
     from afenv.facility.needs import Needs
     from afenv.workflow.project import Project
 
-_CHUNK = 1 << 20
 # which form a runtime of a facility takes
 FORMS_OF_RUNTIMES = {
     "apptainer": "apptainer",
@@ -78,6 +75,7 @@ class _Job:
     folder: Path
     output: str | None
     quiet: bool
+    offline: bool
 
     @property
     def image(self) -> Image:
@@ -138,6 +136,7 @@ def restore(
             folder=folder,
             output=output,
             quiet=quiet,
+            offline=settings.offline,
         )
         place = FORMS[form](job)
         return Restored(form=form, environment=name, path=place, image_id=opened.image.image_id)
@@ -240,15 +239,26 @@ def _apptainer(job: _Job) -> str:
     if path.exists():
         raise AfenvError("E032", "there is something of that name already", place=str(path))
     with Progress("restoring the SIF", file.size, quiet=job.quiet) as progress:
-        _copy(job.bag, file, path, progress.advance)
+        job.bag.copy(file, path, progress.advance)
     path.chmod(0o755)
     return str(path)
 
 
-def _built(job: _Job, image: Image, target: str, path: Path) -> str:
+def _vm(job: _Job) -> str:
+    """The virtual machine of the bag, as it is; else one that is made of the image."""
+    from afenv.workflow.archive_vm import restore_machine
+
+    path = job.path(".vm")
+    if not restore_machine(job.bag, job.environment, path, quiet=job.quiet):
+        _built(job, _bring(job), "vm", path, **({"offline": "yes"} if job.offline else {}))
+    return str(path)
+
+
+def _built(job: _Job, image: Image, target: str, path: Path, **more: str) -> str:
     from afenv.oci.builders import find_builder
 
     options: Mapping[str, Any] = {
+        **more,
         "target": target,
         "path": path,
         "quiet": job.quiet,
@@ -296,31 +306,8 @@ FORMS: dict[str, Callable[[_Job], str]] = {
     "podman": _engine("podman"),
     "registry": _registry,
     "cvmfs": _cvmfs,
+    "vm": _vm,
 }
-
-
-def _copy(bag: Bag, file: ArchivedFile, target: Path, advance: Callable[[int], object]) -> None:
-    """A file of the bag at a path, which appears when it is whole and checked; E721, E402, E403."""
-    import hashlib
-    import os
-
-    beside = target.with_name(f".{target.name[:100]}.{os.urandom(6).hex()}")
-    digest = hashlib.sha256()
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with bag.source.open(PAYLOAD + file.path) as opened, beside.open("xb") as out:
-            while data := opened.read(_CHUNK):
-                digest.update(data)
-                out.write(data)
-                advance(len(data))
-        if digest.hexdigest() != file.sha256:
-            text = f"data/{file.path} has another content than was written"
-            raise AfenvError("E721", text, place=bag.place)
-        beside.replace(target)
-    except OSError as error:
-        raise write_error(error, target) from error
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _files(bag: Bag, parts: Sequence[str], folder: Path, quiet: bool) -> Restored:
@@ -332,7 +319,7 @@ def _files(bag: Bag, parts: Sequence[str], folder: Path, quiet: bool) -> Restore
         raise AfenvError("E032", "this folder is not empty", place=str(folder))
     with Progress("restoring files", sum(file.size for file in files), quiet=quiet) as progress:
         for file in files:
-            _copy(bag, file, folder / file.path, progress.advance)
+            bag.copy(file, folder / file.path, progress.advance)
     return Restored(form="files", environment=None, path=str(folder), files=len(files))
 
 
@@ -364,4 +351,4 @@ def _bring_data(bag: Bag, lock: Lock, project: Project) -> None:
             wanted.append((kept, fetched_folder(project, data.name) / file.path))
     with Progress("restoring data", sum(file.size for file, _ in wanted), quiet=project.quiet) as progress:
         for kept, target in wanted:
-            _copy(bag, kept, target, progress.advance)
+            bag.copy(kept, target, progress.advance)

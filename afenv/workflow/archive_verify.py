@@ -119,6 +119,7 @@ def verify_bag(
             checks += _debian(bag, lock)
             images, violations, name = _images(bag, trusted, policy, keyless, content)
             checks += images
+            checks += _machines(bag)
             if again:
                 checks += rebuild(bag, lock, sorted(bag.index.environments), quiet=quiet)
             return BagReport(
@@ -263,6 +264,21 @@ def _unpacked(data: bytes, path: str) -> bytes:
 
     opener = {".xz": lzma.decompress, ".gz": gzip.decompress}.get(path[-3:])
     return opener(data) if opener else data
+
+
+def _machines(bag: Bag) -> Iterator[Check]:
+    """Whether each virtual machine is of the image beside it, and has the files that it names."""
+    from afenv.workflow.archive_vm import machine_in
+
+    for name in sorted(bag.index.environments):
+        try:
+            kept = machine_in(bag, name)
+        except AfenvError as error:
+            yield Check("vm", "bad", f"{name}: {error.code}: {error.problems[0].message}")
+            continue
+        if kept is not None:
+            text = f"the virtual machine names this image and its own files; Linux {kept.machine.release}"
+            yield Check("vm", "ok", f"{name}: {text}")
 
 
 def _images(

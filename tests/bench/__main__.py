@@ -3,6 +3,7 @@
     nox -s bench                      all cases
     nox -s bench -- cold bound        some
     nox -s bench -- --rounds 5 cold
+    nox -s bench -- --seconds 10 rerun
 
 The environment is the example with coffea, scipy, pandas, dask and pyhf. Everything is downloaded before
 a clock starts. Contenders take turns; medians, ranges and ratios are shown. It needs root, dockerd,
@@ -30,6 +31,7 @@ from rerun_cases import RERUN_CASES
 from run_cases import RUN_CASES
 from sif_cases import SIF_CASES
 from trust_cases import TRUST_CASES
+from vm_cases import VM_CASES
 
 ALL = (
     CASES
@@ -44,6 +46,7 @@ ALL = (
     | RUN_CASES
     | SIF_CASES
     | TRUST_CASES
+    | VM_CASES
 )
 
 
@@ -53,6 +56,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="how often contenders take turns (default: 3)")
     parser.add_argument(
         "--json", type=Path, default=Path("build/bench.json"), help="where to write the numbers"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=1.0, help="of each of the ten steps of the case rerun (default: 1)"
     )
     parser.add_argument("--work", type=Path, help="folder for temporary files (default: a new one in TMPDIR)")
     options = parser.parse_args()
@@ -66,6 +72,7 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="afenv-bench-", dir=options.work) as work,
         open_bench(Path(work), kept, options.rounds, report) as bench,
     ):
+        bench.seconds = options.seconds
         for name in options.cases or ALL:
             report.title(f"{name}: {ALL[name].__doc__}")
             ALL[name](bench)

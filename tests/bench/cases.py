@@ -27,6 +27,7 @@ class Bench:
     kept: Path  # base images: kept from run to run
     rounds: int
     report: Report
+    seconds: float = 1.0  # of each step of a rerun
     port: int = field(default_factory=peers.free_port)
     _registry: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     _count: int = 0

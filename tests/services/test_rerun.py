@@ -383,3 +383,62 @@ def test_a_notebook(
     assert "error E752: the step sum ended with status 1" in said
     assert "name 'nothing' is not defined" in said
     assert not (outputs / "total.txt").exists()
+
+
+CHECKED = """
+afenv: 1
+name: checked
+version: "1"
+environments: {default: {base: {debian: bookworm, packages: [coreutils, dash]}}}
+steps:
+  - name: numbers
+    run: seq 1 {parameters.n} > {outputs.o}
+    outputs: {o: numbers.txt}
+    parameters: {n: {type: integer, default: 5}}
+  - name: count
+    run: echo "{\\"lines\\":" $(wc -l < {inputs.numbers.o})} > {outputs.o}
+    inputs: [numbers.o]
+    outputs: {o: count.json}
+"""
+
+
+def test_an_archive_is_rerun_elsewhere_and_checked_against_its_results(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With nothing of the place that made it but the bag; and another value is told from the old ones."""
+    tool("bwrap")
+    made, other = tmp_path / "made", tmp_path / "other"
+    made.mkdir()
+    other.mkdir()
+    (made / "afenv.yaml").write_text(CHECKED)
+    monkeypatch.setenv("AFENV_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("AFENV_RUNTIME", "userns")
+    monkeypatch.chdir(made)
+    assert main(["-q", "rerun"]) == 0
+    assert (made / ".afenv/runs/default/outputs/count.json").read_text() == '{"lines": 5}\n'
+    quick = ["--no-sif", "--without-afenv"]
+    assert main(["-q", "archive", *quick, "--results", ".afenv/runs/default", "-o", "../other/kept.zip"]) == 0
+    made.rename(tmp_path / "gone")
+    monkeypatch.setenv("AFENV_CACHE_DIR", str(tmp_path / "another cache"))
+    monkeypatch.chdir(other)
+    assert main(["-q", "--offline", "restore", "kept.zip", "--to", "project", "-o", "again"]) == 0
+    monkeypatch.chdir(other / "again")
+    capsys.readouterr()
+    check = ["-q", "--offline", "rerun", "--check", "../kept.zip"]
+    assert main(check) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("same (")
+    run = other / "again/.afenv/runs/default"
+    found = _json_of(run / "comparison.json")
+    assert (found["verdict"], found["second"]["kind"]) == ("same", "archive")
+    assert {file["path"]: file["outcome"] for file in found["files"]} == {
+        "numbers.txt": "identical",
+        "count.json": "identical",
+    }
+    assert {step["runtime"] for step in read_record(run)["steps"]} == {"userns"}
+    assert main([*check, "--param", "n=6", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["verdict"] == "different"
+    assert {file["path"]: file["outcome"] for file in found["files"]} == {
+        "numbers.txt": "different",
+        "count.json": "different",
+    }
