@@ -27,6 +27,7 @@ from afenv.oci.registries import RemoteManifest, Repository
 from afenv.record import record
 
 ATTEMPTS = 40  # to write while others write too
+LOOKS = 12  # for a tag that is listed: some registries list it a moment before they have it
 KEPT = 20  # versions that are left when old ones are removed
 DIGITS = 16  # of the digest in a tag
 
@@ -174,13 +175,19 @@ class Writer:
 
     def _contents(self, tag: str) -> Contents:
         if tag not in self._read or tag == self.tag:
-            digest = self.repository.find_own(tag)
-            if digest is None:
-                raise AfenvError("E602", f"it lists {tag} and has no such tag", place=self.repository.name)
+            digest = self._find(tag)
             catalogue = fetch(self.repository, digest)
             check_signature(catalogue, self.trusted)
             self._read[tag] = contents_of(catalogue)
         return self._read[tag]
+
+    def _find(self, tag: str) -> str:
+        for look in range(LOOKS):
+            digest = self.repository.find_own(tag)
+            if digest is not None:
+                return digest
+            self.pause(0.02 * 2 ** min(look, 6))
+        raise AfenvError("E602", f"it lists {tag} and has no such tag", place=self.repository.name)
 
     def _put(self, mine: Contents) -> Version:
         """Put the contents under a tag of their own, with the next serial."""

@@ -529,6 +529,49 @@ def test_a_writer_that_was_killed_loses_nothing_of_others(registry: Any) -> None
         assert fetch(repository, "latest").count == 3
 
 
+@pytest.mark.parametrize("late", [3, 1000])
+def test_a_tag_that_is_listed_before_it_is_there(registry: Any, late: int) -> None:
+    """A registry may list a tag while it writes it; one that never comes ends in an error."""
+    from afenv.catalogue.remote import fetch
+    from afenv_registry.client import RegistryClient
+
+    key = load_private(generate_key("ed25519")[0])
+    trusted = (TrustedKey(pem=key.public.pem, place="k"),)
+    pauses: list[float] = []
+
+    class Late:
+        """The repository, which does not find tags of versions at first."""
+
+        def __init__(self, inner: Any) -> None:
+            self.inner, self.left = inner, late
+
+        def find_own(self, tag: str) -> str | None:
+            if tag != "latest" and self.left > 0:
+                self.left -= 1
+                return None
+            found: str | None = self.inner.find_own(tag)
+            return found
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.inner, name)
+
+    def add(repository: Any, number: int) -> None:
+        writer = Writer(repository, "latest", key=key, trusted=trusted, pause=pauses.append)
+        writer.change(lambda one: with_records(one, [some_record(number)], "2026-01-01T00:00:00Z"))
+
+    with RegistryClient().repository(f"{registry.host}/{CATALOGUE}") as repository:
+        add(repository, 1)
+        assert not pauses
+        if late == 3:
+            add(Late(repository), 2)
+            assert fetch(repository, "latest").count == 2 and len(pauses) == 3
+            return
+        with pytest.raises(AfenvError, match="has no such tag") as caught:
+            add(Late(repository), 2)
+        assert caught.value.code == "E602" and 5 < sum(pauses) < 30
+        assert fetch(repository, "latest").count == 1
+
+
 def test_a_stranger_stops_the_writer(registry: Any) -> None:
     from afenv_registry.client import RegistryClient
 

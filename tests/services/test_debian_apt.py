@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -88,11 +89,14 @@ class Apt:
 
     def install(self, packages: Sequence[str]) -> dict[str, str] | None:
         """The versions by name that apt would install; None if it refuses."""
-        command = ["apt-get", *self.options, "-s", "-qq", "install", "--no-install-recommends", *packages]
+        words = ["-qq", "--print-uris", "install", "--no-install-recommends", *packages]
+        command = ["apt-get", *self.options, *words]
         result = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"})
         if result.returncode:
             return None
-        return dict(re.findall(r"^Inst (\S+) \((\S+)", result.stdout, re.MULTILINE))
+        # 'URI' NAME_VERSION_ARCHITECTURE.deb SIZE DIGEST, with %3a for the colon of an epoch
+        files = (unquote(line.split()[1]) for line in result.stdout.splitlines())
+        return {name: version for name, version, _ in (file.split("_") for file in files)}
 
 
 @dataclass(frozen=True)
@@ -141,6 +145,7 @@ def _private_apt(folder: Path, archives: Sequence[ArchiveState], store: ContentS
         "Dir::State": folder / "state",
         "Dir::State::status": folder / "status",
         "Dir::Cache": folder / "cache",
+        "Dir::Cache::pkgcache": folder / "cache" / "pkgcache.bin",  # some images for containers switch it off
         "Dir::Etc": folder / "etc",
         "Dir::Etc::sourcelist": folder / "etc" / "sources.list",
         "Dir::Etc::sourceparts": "-",
