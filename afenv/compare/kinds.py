@@ -50,7 +50,7 @@ def compare_content(kind: str, first: Path, second: Path, name: str, rules: Rule
     except Unreadable as error:
         which = {"first": "the first", "second": "the second", "both": "neither"}[error.side]
         verb = "can be read" if error.side == "both" else "cannot be read"
-        message = f"{which} {verb} as {kind}: {error.message}"
+        message = f"{which} {verb} as {kind}: {error.message.rstrip(' ,;:')}"
         return Content(kind=kind, outcome=INCOMPARABLE, reason="unreadable", message=message)
     except OverflowError as error:
         return Content(kind=kind, outcome=INCOMPARABLE, reason="too-large", message=str(error))

@@ -75,6 +75,8 @@ class RunFolder:
     def make(self) -> None:
         """Make the folders; E755 if the folder holds something else, E402 if it cannot be written."""
         try:
+            if self.path.exists() and not self.path.is_dir():
+                raise AfenvError("E755", "this is no folder", place=str(self.path))
             known = not self.path.exists() or (self.path / "steps").is_dir()
             if not known and any(self.path.iterdir()):
                 raise AfenvError("E755", "the folder is no run, and not empty", place=str(self.path))

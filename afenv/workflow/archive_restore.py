@@ -314,7 +314,9 @@ def _files(bag: Bag, parts: Sequence[str], folder: Path, quiet: bool) -> Restore
     """The files of some parts, with their paths in the bag."""
     files = [file for file in bag.index.files if file.part in parts]
     if not files:
-        raise AfenvError("E722", f"the bag has no {' or '.join(parts)}", place=bag.place)
+        held = [part for part in PARTS if any(file.part == part for file in bag.index.files)]
+        message = f"the bag was written without {' and '.join(parts)}; it has: {', '.join(held)}"
+        raise AfenvError("E784", message, place=bag.place)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise AfenvError("E032", "this folder is not empty", place=str(folder))
     with Progress("restoring files", sum(file.size for file in files), quiet=quiet) as progress:

@@ -98,7 +98,8 @@ def _side(path: Path, stack: contextlib.ExitStack) -> tuple[Side, Bag | None]:
         return _archived(bag, place), bag
     if not path.is_dir():
         what = "there is no such folder or archive" if not path.exists() else "this is no folder or archive"
-        raise AfenvError("E001", what, place=str(path))
+        remedy = None if not path.exists() else "Give the folder that the file is in."
+        raise AfenvError("E001", what, place=str(path), remedy=remedy)
     if (path / RECORD).is_file():
         record = read_record(path)
         files = results_of_folder(path / OUTPUTS, _stated(record)) if (path / OUTPUTS).is_dir() else {}

@@ -31,7 +31,10 @@ def export_project(project: Project, form: str, environment: str | None) -> byte
         names = [name for name in names if name == environment]
     if not names:
         raise AfenvError(
-            "E031", "no environment of the lock has conda packages", place=str(project.lock_path)
+            "E031",
+            "no environment of the lock has conda packages",
+            place=str(project.lock_path),
+            remedy="Only environments with conda packages can be written in this form.",
         )
     chosen = [(name, lock.environments[name]) for name in sorted(names)]
     return dump_foreign_lock(foreign_lock(chosen, form, project.settings), form)

@@ -14,7 +14,7 @@ from afenv.documents.cvmfs import MOUNT
 from afenv.documents.data import LockedData, locked_data
 from afenv.documents.lock import Lock, LockedEnvironment
 from afenv.documents.manifest import AnalysisManifest
-from afenv.errors import AfenvError
+from afenv.errors import AfenvError, Problem
 from afenv.export.plan import DATA, Exported, ExportFile, ExportImage, ExportPlan, pinned
 from afenv.record import record
 from afenv.steps.choices import choose_parameters
@@ -97,7 +97,16 @@ def _images(
     if general is not None and len(set(used) - chosen.keys()) > 1:
         message = f"steps use several environments ({', '.join(used)}): say which one an image is for"
         raise AfenvError("E030", message, place="--image", remedy="Write --image ENV=REF.")
-    return {name: _image(project, lock, name, chosen.get(name, general)) for name in used}
+    found: dict[str, ExportImage] = {}
+    problems: list[Problem] = []
+    for name in used:
+        try:
+            found[name] = _image(project, lock, name, chosen.get(name, general))
+        except AfenvError as error:
+            problems += error.problems
+    if problems:
+        raise AfenvError.many(problems)
+    return found
 
 
 def _image(project: Project, lock: Lock, name: str, reference: str | None) -> ExportImage:
@@ -179,6 +188,8 @@ def _local(uri: str, folder: Path) -> Path:
 
 
 def _write(folder: Path, files: Mapping[str, str]) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise AfenvError("E774", "this is no folder", place=str(folder))
     for name in files:
         path = folder / name
         try:

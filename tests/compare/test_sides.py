@@ -34,7 +34,8 @@ def test_nothing_there(sides: Sides) -> None:
     shutil.rmtree(sides.second)
     assert code(sides.run()[1]) == "E001"
     sides.second.write_text("x")
-    assert code(sides.run()[1]) == "E001"
+    found = sides.run()[1]
+    assert code(found) == "E001" and "the folder that the file is in" in str(found)
 
 
 def test_no_regular_file(sides: Sides) -> None:

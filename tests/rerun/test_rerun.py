@@ -6,6 +6,7 @@ import _thread
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -184,6 +185,11 @@ def test_a_folder_that_holds_something_else(analysis: Analysis) -> None:
         analysis.run()
     assert caught.value.code == "E755"
     assert [path.name for path in analysis.run_folder.path.iterdir()] == ["thesis.tex"]
+    shutil.rmtree(analysis.run_folder.path)
+    analysis.run_folder.path.touch()
+    with pytest.raises(AfenvError, match="no folder") as caught:
+        analysis.run()
+    assert caught.value.code == "E755"
 
 
 def test_what_the_machine_does_not_have() -> None:

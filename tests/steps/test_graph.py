@@ -87,3 +87,13 @@ def test_contradictions(steps: str, message: str) -> None:
         parse_manifest(text.encode(), "afenv.yaml")
     assert {problem.code for problem in caught.value.problems} == {"E014"}
     assert message in str(caught.value)
+
+
+def test_two_steps_of_one_name_are_one_error() -> None:
+    steps = (
+        "{name: a, run: 'x {outputs.o}', outputs: {o: o}}, {name: a, run: 'x {inputs.a.o}', inputs: [a.o]}"
+    )
+    text = f"afenv: 1\nname: e\nenvironments: {{default: {{base: {{debian: bookworm}}}}}}\nsteps: [{steps}]\n"
+    with pytest.raises(AfenvError, match="the name 'a' is taken") as caught:
+        parse_manifest(text.encode(), "afenv.yaml")
+    assert len(caught.value.problems) == 1

@@ -208,7 +208,7 @@ def test_wrong_usage_of_restore_is_said(world: World) -> None:
         ([bag, "--only", "everything"], "E030"),
         ([bag, "--only", "image", "--to", "docker"], "E030"),
         ([bag, "--to", "oci", "-e", "other"], "E031"),
-        ([bag, "--only", "data"], "E722"),
+        ([bag, "--only", "data"], "E784"),
         (["none", "--to", "oci"], "E001"),
     ):
         status, _, err = world.afenv("restore", *words)

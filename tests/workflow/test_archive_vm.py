@@ -88,7 +88,7 @@ def test_without_one_in_the_bag_a_machine_is_made(world: World) -> None:
     world.afenv_json("restore", str(bag), "--to", "vm")
     read_vm(world.project / "default.vm", verify=True)
     status, _, err = world.afenv("restore", str(bag), "--only", "vm", "-o", "files")
-    assert status == 5 and "E722" in err and "has no vm" in err
+    assert status == 2 and "E784" in err and "without vm; it has: image, inputs, documents" in err
     status, _, err = world.afenv("--offline", "restore", str(bag), "--to", "vm", "-o", "other")
     assert status == 4 and "E203" in err
 

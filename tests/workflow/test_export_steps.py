@@ -70,6 +70,17 @@ def test_the_image_is_where_it_was_pushed_to(locked: Any) -> None:
     assert f"dockerPull: registry.example.org:5000/group/name@{built['manifest_digest']}\n" in text
 
 
+def test_every_image_that_is_not_known_is_named(locked: Any) -> None:
+    text = (locked.project / "afenv.yaml").read_text()
+    other = "  other: {base: {debian: bookworm, packages: [python3]}, bytecode: false}\ndata:"
+    step = "  - {name: more, environment: other, run: 'echo > {outputs.o}', outputs: {o: o.txt}}\n"
+    locked.write("afenv.yaml", text.replace("data:", other, 1) + step)
+    assert locked.afenv("lock")[0] == 0
+    status, _, err = locked.afenv("export", "cwl")
+    assert (status, err.count("error E770")) == (2, 2)
+    assert "environment default " in err and "environment other " in err
+
+
 def test_push_notes_where_to(locked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from afenv.cli import command_push
     from afenv.workflow.pushed import pushed_to
@@ -102,6 +113,8 @@ def test_wrong_options_are_one_error(locked: Any, arguments: Any, code: str, wor
 def test_what_is_not_ours_stays(locked: Any) -> None:
     locked.write("mine/Snakefile", "rule all:\n")
     status, _, err = locked.afenv("export", "snakemake", "--image", REF, "-o", "mine")
+    assert (status, "E774" in err) == (2, True)
+    status, _, err = locked.afenv("export", "snakemake", "--image", REF, "-o", "afenv.yaml")
     assert (status, "E774" in err) == (2, True)
     assert (locked.project / "mine/Snakefile").read_text() == "rule all:\n"
     assert not (locked.project / "mine/config.yaml").exists()
