@@ -127,6 +127,27 @@ def test_no_machine(machine: Path, qemu: str, said: str) -> None:
     assert (done.returncode, said in done.stderr) == (125, True), done.stderr
 
 
+def test_a_signal_ends_the_machine(machine: Path) -> None:
+    top = machine.parent
+    (top / "qemu").write_text("#!/bin/sh\necho $$ >&2\nexec sleep 600\n")
+    with subprocess.Popen(
+        ["sh", machine / "run.sh", "x"],
+        cwd=top,
+        env={"PATH": os.environ["PATH"], "TMPDIR": str(top), "AFENV_QEMU": str(top / "qemu")},
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        pid = int(process.stderr.readline())
+        process.terminate()
+        assert process.wait(60) == 143
+        assert process.stderr.read() == ""
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    assert [path.name for path in top.iterdir() if path.name.startswith("tmp.")] == []
+
+
 def test_a_machine_that_ends_early(machine: Path) -> None:
     done = start(machine, "x", told="")
     assert (done.returncode, "started" in done.stderr) == (125, True), done.stderr

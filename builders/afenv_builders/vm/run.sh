@@ -31,7 +31,7 @@ printf 'share0 %s rw -\n' "$(octal "$here")" >"$scratch/control/mounts"
     printf 'cd%s || exit 125\n' "$(quoted "$here")"
     if [ $terminal = 1 ]; then
         size=$(stty size)
-        echo "\$B stty rows ${size% *} cols ${size#* }"
+        [ "${size% *}" = 0 ] || echo "\$B stty rows ${size% *} cols ${size#* }"
         variables="$variables$(quoted "TERM=${TERM:-dumb}")"
     fi
     printf 'exec $B env -i %s\n' "$variables$(quoted "$@")"
@@ -81,14 +81,21 @@ if [ $terminal = 0 ]; then
     cat <&6 3>&- 4>&- &
     cat <&7 >&2 3>&- 4>&- &
 fi
-pid=
-trap '[ -z "$pid" ] || kill "$pid" 2>/dev/null || :' HUP INT TERM
+pid='' stopped=''
+stop() {
+    stopped=$1
+    [ -z "$pid" ] || kill "$pid" 2>/dev/null || :
+}
+trap 'stop 129' HUP
+trap 'stop 130' INT
+trap 'stop 143' TERM
 $AFENV_QEMU "$@" <&5 3>&- 4>&- &
 pid=$!
 wait "$pid" || wait "$pid" 2>/dev/null || :
 exec 3>&- 4>&-
 wait
 status=$(sed -n 's/^status //p' "$scratch/said" 2>/dev/null) || :
+[ -z "$stopped" ] || exit "$stopped"
 if [ -z "$status" ]; then
     echo "run.sh: the machine ended without having run the command" >&2
     tail -n 20 "$scratch/said" "$scratch/console.log" >&2 2>/dev/null || :
