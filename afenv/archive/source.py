@@ -170,7 +170,11 @@ def open_bag(path: Path) -> Iterator[FolderBag | FileBag | OcflBag]:
 
 def is_bag_name(path: Path) -> bool:
     """Whether a path, which need not be that of a file, names a bag: also its parts, or one in a store."""
-    return is_bag(path) or path.with_name(path.name + SUFFIX).is_file() or "#" in path.name
+    if is_bag(path):
+        return True
+    if not path.name:  # "." and "/"
+        return False
+    return path.with_name(path.name + SUFFIX).is_file() or "#" in path.name
 
 
 def is_bag(path: Path) -> bool:

@@ -92,12 +92,8 @@ def write_bag(
     for item in ordered:
         check_path(item.path, str(target))
     form = form_of(target)
-    if part_size is not None and form == "folder":
-        raise AfenvError("E731", "a folder has no parts; write a .tar or .zip", place=str(target))
-    if part_size is not None and part_size < RECORD_LEAST:
-        raise AfenvError("E731", f"a part has at least {RECORD_LEAST} bytes", place=str(target))
+    check_target(target, part_size)
     target = target.absolute()
-    _refuse_existing(target, part_size is not None)
     head = head_files(ordered, info, readme)
     try:
         with _beside(target) as folder:
@@ -115,9 +111,17 @@ def write_bag(
 RECORD_LEAST = 1 << 16
 
 
-def _refuse_existing(target: Path, parts: bool) -> None:
-    names = [target, target.with_name(target.name + SUFFIX), target.with_name(part_name(target.name, 1))]
-    for path in names if parts else names[:1]:
+def check_target(target: Path, part_size: int | None = None) -> None:
+    """E731 if something is at ``target``, or a bag cannot be written there in parts of that size."""
+    if part_size is not None and form_of(target) == "folder":
+        raise AfenvError("E731", "a folder has no parts; write a .tar or .zip", place=str(target))
+    if part_size is not None and part_size < RECORD_LEAST:
+        raise AfenvError("E731", f"a part has at least {RECORD_LEAST} bytes", place=str(target))
+    target = target.absolute()
+    names = [target]
+    if part_size is not None:
+        names += [target.with_name(target.name + SUFFIX), target.with_name(part_name(target.name, 1))]
+    for path in names:
         if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir()) and path == target):
             raise AfenvError("E731", "there is something of that name already", place=str(path))
 

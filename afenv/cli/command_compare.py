@@ -62,6 +62,8 @@ def write_report(found: Comparison, path: Path) -> None:
     from afenv.compare.report import report
     from afenv.store.content import write_error
 
+    if path.is_dir():
+        raise AfenvError("E032", "this is a folder; the report would be a file", place=str(path))
     beside = path.with_name(f"{path.name}.new")
     try:
         beside.write_text(report(found), encoding="utf-8")

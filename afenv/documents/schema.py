@@ -185,6 +185,10 @@ class _Reporter:
         message = f"expected at least {error.validator_value}, found {error.instance}"
         yield self.at_value("E013", message, path)
 
+    def _maximum(self, error: Any, path: DocumentPath) -> Iterator[Problem]:
+        message = f"expected at most {error.validator_value}, found {error.instance}"
+        yield self.at_value("E013", message, path)
+
 
 def _pattern(_validator: Any, pattern: str, instance: Any, _schema: Any) -> Iterator[Any]:
     from jsonschema.exceptions import ValidationError

@@ -17,4 +17,7 @@ def write_error(error: OSError, path: Path) -> AfenvError:
     if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):  # such as Lustre without -o flock
         remedy = "Set AFENV_CACHE_DIR to a folder on another file system."
         return AfenvError("E403", "the file system has no file locks", place=str(path), remedy=remedy)
+    if error.errno == errno.ENOENT:
+        remedy = "Make the folder that it is to be in, or choose another one."
+        return AfenvError("E403", f"cannot write: {error.strerror}", place=str(path), remedy=remedy)
     return AfenvError("E403", f"cannot write: {error.strerror}", place=str(path))

@@ -24,7 +24,7 @@ from afenv.archive.items import Item, of_bytes, of_file
 from afenv.archive.limits import restriction
 from afenv.archive.names import CRATE, INDEX, LOCK, MANIFEST, README, VM, safe_part
 from afenv.archive.readme import readme_text
-from afenv.archive.write import write_bag
+from afenv.archive.write import check_target, write_bag
 from afenv.documents.lock import Lock
 from afenv.documents.lockfile import read_lock
 from afenv.documents.vm import FILE_NAME
@@ -111,6 +111,8 @@ def archive(project: Project, options: ArchiveOptions) -> Archived:
 
     if (options.output is None) == (options.ocfl is None):
         raise AfenvError("E030", "an archive is written with --output or into --ocfl")
+    if options.output is not None:
+        check_target(options.output, options.part_size)  # before minutes of work
     built = build_project(
         project, environment=options.environment, locked=True, allow_dirty=options.allow_dirty
     )

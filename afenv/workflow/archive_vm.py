@@ -98,12 +98,14 @@ def machine_in(bag: Bag, environment: str) -> KeptMachine | None:
 def restore_machine(bag: Bag, environment: str, path: Path, *, quiet: bool) -> bool:
     """Write the machine of an environment into a new folder; false if the bag has none.
 
-    E032 if something of that name is there; the errors of :func:`machine_in` and of :meth:`Bag.copy`.
+    E032 if something of that name is there, save an empty folder; the errors of :func:`machine_in` and of
+    :meth:`Bag.copy`.
     """
     kept = machine_in(bag, environment)
     if kept is None:
         return False
-    if path.is_symlink() or path.exists():
+    path = path.absolute()
+    if os.path.lexists(path) and not (path.is_dir() and not path.is_symlink() and not any(path.iterdir())):
         raise AfenvError("E032", "there is something of that name already", place=str(path))
     size = sum(file.size for file in kept.files.values())
     beside = path.with_name(f".{path.name[:100]}.{os.urandom(6).hex()}")

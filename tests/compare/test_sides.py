@@ -14,6 +14,7 @@ from afenv.archive.index import ArchivedEnvironment, ArchivedFile, ArchiveIndex,
 from afenv.archive.items import of_bytes
 from afenv.archive.names import INDEX, MANIFEST
 from afenv.archive.write import write_bag
+from afenv.cli import main
 from afenv.specs import specs_folder
 
 from .conftest import Sides
@@ -36,6 +37,15 @@ def test_nothing_there(sides: Sides) -> None:
     sides.second.write_text("x")
     found = sides.run()[1]
     assert code(found) == "E001" and "the folder that the file is in" in str(found)
+
+
+def test_the_folder_at_hand(sides: Sides, monkeypatch: pytest.MonkeyPatch) -> None:
+    sides.write("a", "1", "1")
+    monkeypatch.chdir(sides.second)
+    assert main(["compare", str(sides.first), "."]) == 0
+    assert main(["compare", str(sides.first), ".", "-o", "."]) == 2
+    assert main(["compare", "/", str(sides.first / "a")]) == 2
+    assert main(["verify", "."]) == 2
 
 
 def test_no_regular_file(sides: Sides) -> None:

@@ -34,6 +34,7 @@ def _problem(text: str) -> Problem:
             "unknown key 'branch' in code[0]; known are git, rev, path and into",
             None,
         ),
+        (HEAD + BASE + "compare: [{chi2: 2}]\n", "expected at most 1, found 2", None),
         (HEAD + "version: 1.10\n" + BASE, "expected text, found the number 1.1", 'Put it in quotes: "1.10".'),
         (
             HEAD + BASE + "    entrypoint: python3 a,b.py\n",

@@ -151,6 +151,8 @@ def test_wrong_usage_is_said(world: World) -> None:
         (["-o", "bag.zip", "--part-size", "many"], "E030"),
         (["-o", "bag", "--part-size", "50G"], "E731"),
         (["-o", "src"], "E731"),
+        (["-o", "/"], "E731"),
+        (["-o", "."], "E731"),
         (["-o", "bag", "--results", "none"], "E001"),
     ):
         status, _, err = world.afenv("archive", *words, *QUICK)

@@ -65,6 +65,9 @@ def test_a_machine_goes_along_and_comes_out_again(world: World, monkeypatch: pyt
     assert [one.name for one in world.project.glob(".machine*")] == []
     status, _, err = world.afenv("restore", str(bag), "--to", "vm", "-o", "machine")
     assert status == 2 and "E032" in err
+    (world.project / "empty").mkdir()
+    world.afenv_json("-C", str(world.project / "empty"), "restore", str(bag), "--to", "vm", "-o", ".")
+    read_vm(world.project / "empty", verify=True)
     restored = world.afenv_json("restore", str(bag), "--only", "vm", "-o", "files")
     assert restored["files"] == len(FILES)
 
