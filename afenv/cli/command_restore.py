@@ -26,6 +26,7 @@ def run(options: Namespace) -> int:
         output=options.output,
         only=options.only,
         facility=read_facility(folder / options.facility) if options.facility else None,
+        rebuild=options.rebuild,
         quiet=options.quiet or options.json,
     )
     if options.json:

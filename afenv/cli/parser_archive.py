@@ -97,6 +97,11 @@ def add_restore(command: Command, environment: Option, as_json: Option) -> None:
         help="image, sif, vm, inputs, documents, data, results, software (may be repeated; with --to files)",
     )
     sub.add_argument(
+        "--rebuild",
+        action="store_true",
+        help="with --to project: leave the images in the bag, so that they are built again from the inputs",
+    )
+    sub.add_argument(
         "-o", "--output", metavar="OUT", help="a folder or file; for a registry HOST[:PORT]/NAME[:TAG]"
     )
     as_json(sub)

@@ -7,11 +7,11 @@ checked against its manifests.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from afenv.archive.index import PARTS
-from afenv.documents.data import INSIDE
 from afenv.errors import AfenvError, Problem
 from afenv.oci.attached import Attachment
 from afenv.oci.model import Image
@@ -21,13 +21,10 @@ from afenv.record import record
 from afenv.settings import Settings
 from afenv.store.content import ContentStore
 from afenv.workflow.archive_bag import Bag, open_archive
-from afenv.workflow.rerun_data import fetched_folder, local_path
 
 if TYPE_CHECKING:
     from afenv.documents.facility import FacilityProfile
-    from afenv.documents.lock import Lock
     from afenv.facility.needs import Needs
-    from afenv.workflow.project import Project
 
 # which form a runtime of a facility takes
 FORMS_OF_RUNTIMES = {
@@ -51,6 +48,7 @@ class Restored:
     path: str
     image_id: str | None = None
     files: int = 0
+    images: Mapping[str, str] = field(default_factory=dict)  # of a project: image IDs by environment
 
     def as_json(self) -> dict[str, Any]:
         """The object that ``--json`` prints."""
@@ -60,6 +58,7 @@ class Restored:
             "path": self.path,
             "image_id": self.image_id,
             "files": self.files,
+            **({"images": dict(self.images)} if self.form == "project" else {}),
         }
 
 
@@ -98,24 +97,34 @@ def restore(
     output: str | None = None,
     only: Sequence[str] = (),
     facility: FacilityProfile | None = None,
+    rebuild: bool = False,
     quiet: bool = False,
 ) -> Restored:
     """Restore an image, the project, or files; see ``FORMS``. Relative paths are relative to ``folder``.
 
-    Without ``to``, a ``facility`` chooses the form that runs there; ``only`` restores parts as files. E030
-    for wrong usage, E031, E735 if nothing runs there; those of bags; and those of the form.
+    Without ``to``, a ``facility`` chooses the form that runs there; ``only`` restores parts as files; with
+    ``rebuild`` a project gets no images, and builds them from its inputs. E030 for wrong usage, E031, E735 if
+    nothing runs there; those of bags; and those of the form.
     """
     unknown = [one for one in only if one not in PARTS]
     if unknown:
         raise AfenvError("E030", f"{unknown[0]!r} is no part of a bag; there are: {', '.join(PARTS)}")
     if only and to not in (None, "files"):
         raise AfenvError("E030", "--only restores files as they are in the bag; it goes with --to files")
+    if rebuild and to != "project":
+        raise AfenvError(
+            "E030", "--rebuild goes with --to project; `afenv verify BAG --rebuild` tries it alone"
+        )
     with open_archive(path) as bag, store.in_use():
         form = "files" if only else to
         if form == "files":
             return _files(bag, only or PARTS, folder / (output or "restored"), quiet)
         if form == "project":
-            return _project(bag, folder / (output or bag.index.name), store, settings, quiet)
+            from afenv.workflow.archive_project import restore_project
+
+            return restore_project(
+                bag, folder / (output or bag.index.name), store, images=not rebuild, quiet=quiet
+            )
         name = _environment(bag, environment)
         if form is None:
             if facility is None:
@@ -194,21 +203,24 @@ def form_for(bag: Bag, name: str, facility: FacilityProfile, store: ContentStore
 
 
 def _bring(job: _Job) -> Image:
+    bring_image(job.bag, job.image, job.store, quiet=job.quiet)
+    return job.image
+
+
+def bring_image(bag: Bag, image: Image, store: ContentStore, *, quiet: bool) -> None:
     """The blobs of the image into the store, checked; E728 if layers were left out."""
-    left_out = job.bag.left_out()
-    known = job.bag.index.by_digest()
-    image = job.image
+    left_out = bag.left_out()
+    known = bag.index.by_digest()
     wanted = [image.manifest_digest, image.image_id, *(layer.digest for layer in image.layers)]
-    with Progress("restoring the image", image.size, quiet=job.quiet) as progress:
+    with Progress("restoring the image", image.size, quiet=quiet) as progress:
         for digest in dict.fromkeys(wanted):
             file = known.get(digest)
             if file is None:
                 what = "was left out because of its licence" if digest in left_out else "is not in the bag"
-                raise AfenvError("E728", f"{digest} {what}", place=job.bag.place)
-            job.bag.into_store(file, job.store)
+                raise AfenvError("E728", f"{digest} {what}", place=bag.place)
+            bag.into_store(file, store)
             progress.advance(file.size)
-    job.store.sync()
-    return image
+    store.sync()
 
 
 def _oci(job: _Job) -> str:
@@ -323,34 +335,3 @@ def _files(bag: Bag, parts: Sequence[str], folder: Path, quiet: bool) -> Restore
         for file in files:
             bag.copy(file, folder / file.path, progress.advance)
     return Restored(form="files", environment=None, path=str(folder), files=len(files))
-
-
-def _project(bag: Bag, folder: Path, store: ContentStore, settings: Settings, quiet: bool) -> Restored:
-    """Manifest, lock, code and data in a folder, every input in the cache: `afenv build --offline` works."""
-    from afenv.workflow.archive_rebuild import project_of_bag
-
-    folder = folder.absolute()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise AfenvError("E032", "this folder is not empty", place=str(folder))
-    lock = bag.lock()
-    names = sorted(bag.index.environments)
-    with project_of_bag(bag, lock, names, folder, store, quiet=quiet) as project:
-        _bring_data(bag, lock, project)
-    return Restored(form="project", environment=None, path=str(folder), files=len(bag.index.files))
-
-
-def _bring_data(bag: Bag, lock: Lock, project: Project) -> None:
-    """The data that the bag holds, where `afenv data fetch` and `afenv rerun` look for it."""
-    known = bag.index.by_digest()
-    wanted = []
-    for data in lock.data:
-        for file in data.files:
-            kept = known.get(f"sha256:{file.sha256}")
-            if kept is None or local_path(file, project.folder, exists=True) is not None:
-                continue  # a reference alone, or part of the code
-            if not INSIDE.match(file.path):
-                raise AfenvError("E644", f"{file.path!r} leads out of its folder", place=bag.place)
-            wanted.append((kept, fetched_folder(project, data.name) / file.path))
-    with Progress("restoring data", sum(file.size for file, _ in wanted), quiet=project.quiet) as progress:
-        for kept, target in wanted:
-            bag.copy(kept, target, progress.advance)

@@ -166,11 +166,16 @@ def _leave_receipt(
 def image_time(project: Project, lock: Lock) -> int:
     """The time of the code layer and of the image, in seconds since 1970.
 
-    ``SOURCE_DATE_EPOCH`` if it is set, else the date of the newest locked commit, else the time that
-    files of packages have.
+    ``SOURCE_DATE_EPOCH`` if it is set, else that of the bag that the project was restored from, else the
+    date of the newest locked commit, else the time that files of packages have.
     """
     if project.settings.source_date_epoch is not None:
         return project.settings.source_date_epoch
+    from afenv.workflow.restored import restored_epoch
+
+    restored = restored_epoch(project)
+    if restored is not None:
+        return restored
     dates = [int(datetime.fromisoformat(code.date).timestamp()) for code in lock.code if code.date]
     return max(dates, default=PACKAGE_MTIME)
 
@@ -203,21 +208,28 @@ def _build(
             remote = stack.enter_context(
                 open_cache(cache, project.folder, project.store, quiet=project.quiet)
             )
-        if environment.base is not None and not (remote and remote.has_base(environment.base)):
+        anew = check_reproducible or (cache is not None and cache.destination is not None)
+        attachments: Sequence[Attachment] = ()
+        restored = None if anew else _restored(project, lock, name, created)
+        has_base = restored is not None or (
+            remote is not None and environment.base is not None and remote.has_base(environment.base)
+        )
+        if environment.base is not None and not has_base:
             from afenv.workflow.base import ensure_base
 
             ensure_base(project, environment.base, environment.platform, made_by=environment.builder)
-        anew = check_reproducible or (cache is not None and cache.destination is not None)
-        layers = None if anew else _known_layers(project, name, lock_digest, created)
-        if layers is None:
-            layers, lock = _layers(project, lock, name, created, locked, check_reproducible, remote)
-            lock_digest = sha256_file(project.lock_path)
-            _remember_layers(project, name, lock_digest, created, layers)
-        if check_reproducible and not project.quiet:
-            sys.stderr.write(f"{name}: {_checked(lock.environments[name])}\n")
-        image = assemble(lock, name, layers, created, project.store)
-        attachments: Sequence[Attachment] = ()
-        if target in ("oci", "oci-archive") or (push and attach):
+        if restored is not None:
+            image, attachments = restored
+        else:
+            layers = None if anew else _known_layers(project, name, lock_digest, created)
+            if layers is None:
+                layers, lock = _layers(project, lock, name, created, locked, check_reproducible, remote)
+                lock_digest = sha256_file(project.lock_path)
+                _remember_layers(project, name, lock_digest, created, layers)
+            if check_reproducible and not project.quiet:
+                sys.stderr.write(f"{name}: {_checked(lock.environments[name])}\n")
+            image = assemble(lock, name, layers, created, project.store)
+        if not attachments and (target in ("oci", "oci-archive") or (push and attach)):
             from afenv.workflow.attest import attachments_of
 
             stated = remote.licenses if remote else None
@@ -273,6 +285,12 @@ def image_of_lock(project: Project, lock: Lock, name: str, created: int) -> Imag
         layers, lock = _layers(project, lock, name, created, True, False, None)
         project.store.sync()
         return assemble(lock, name, layers, created, project.store)
+
+
+def _restored(project: Project, lock: Lock, name: str, created: int) -> tuple[Image, list[Attachment]] | None:
+    from afenv.workflow.restored import restored_image
+
+    return restored_image(project, lock, name, created)
 
 
 def _checked(environment: LockedEnvironment) -> str:

@@ -289,6 +289,22 @@ def test_at_a_facility_without_containers_the_folder_runs(site: Site) -> None:
     assert site.afenv(*words, elsewhere=True).strip() == "8"
 
 
+def test_a_restored_project_runs_the_images_of_the_bag_without_a_network(site: Site) -> None:
+    """With a cache that is empty, so that nothing could be built, and without a network interface."""
+    cut = [tool("unshare"), "-n" if os.getuid() == 0 else "-rn"]
+    words = ["restore", site.bag, "--to", "project", "-o", site.folder / "again", "--json"]
+    done = json.loads(run([*cut, AFENV, *words], {"AFENV_CACHE_DIR": str(site.folder / "with-inputs")}))
+    assert done["images"] == site.built
+    shutil.rmtree(site.folder / "with-inputs")
+    for name, module in (("default", "six"), ("conda", "sys"), ("based", "toolz")):
+        words = ["-q", "-C", site.folder / "again", "run", "-e", name, "--runtime", "userns"]
+        words += ["--", "python3", "-c", f"import {module}; print({module}.__name__)"]
+        cache = {"AFENV_CACHE_DIR": str(site.folder / f"none-{name}")}
+        assert run([*cut, AFENV, *words], cache).strip() == module
+        assert not (site.folder / f"none-{name}/keys/image").exists()
+    shutil.rmtree(site.folder / "again")
+
+
 def test_an_image_is_restored_into_a_registry_with_its_signature(site: Site) -> None:
     with (site.folder / "registry.yml").open() as file:
         port = file.read().rpartition("127.0.0.1:")[2].split("'")[0]
