@@ -1,5 +1,7 @@
 """The record as a research object: Provenance Run Crate 0.5, a profile of Workflow Run RO-Crate.
 
+Where no step was started that profile has nothing to tell of, and Workflow Run Crate is claimed.
+
 Sources: https://w3id.org/ro/crate/1.1, https://w3id.org/ro/wfrun/provenance/0.5 (with process/0.5 and
 workflow/0.5, on which it stands), and the terms of https://w3id.org/ro/terms/workflow-run.
 """
@@ -10,30 +12,37 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from afenv import canonical
+from afenv.rerun.crate_steps import (
+    FAILED,
+    STATUS,
+    Entity,
+    data_id,
+    formal_id,
+    ref,
+    run_of,
+    time_of,
+    tool_of,
+)
 from afenv.rerun.places import CRATE, RECORD, RunFolder
 
 _BASE = "https://w3id.org/ro"
+PROCESS = f"{_BASE}/wfrun/process/0.5"
+WORKFLOW = f"{_BASE}/wfrun/workflow/0.5"
+PROVENANCE = f"{_BASE}/wfrun/provenance/0.5"
 PROFILES = {
-    f"{_BASE}/wfrun/process/0.5": ("Process Run Crate", "0.5"),
-    f"{_BASE}/wfrun/workflow/0.5": ("Workflow Run Crate", "0.5"),
-    f"{_BASE}/wfrun/provenance/0.5": ("Provenance Run Crate", "0.5"),
+    PROCESS: ("Process Run Crate", "0.5"),
+    WORKFLOW: ("Workflow Run Crate", "0.5"),
+    PROVENANCE: ("Provenance Run Crate", "0.5"),
     "https://w3id.org/workflowhub/workflow-ro-crate/1.0": ("Workflow RO-Crate", "1.0"),
 }
-_STATUS = {"done": "http://schema.org/CompletedActionStatus"}
-_FAILED = "http://schema.org/FailedActionStatus"
+PARAMETER = "https://bioschemas.org/profiles/FormalParameter/1.0-RELEASE"
 _LICENSES = "https://spdx.org/licenses/"
-
-Entity = dict[str, Any]
-
-
-def _ref(name: str) -> Entity:
-    return {"@id": name}
 
 
 def crate(record: Mapping[str, Any], metadata: Mapping[str, Any]) -> Entity:
     """The crate that a record stands for; ``metadata`` has what the manifest says of the analysis."""
     graph: dict[str, Entity] = {}
-    for entity in _entities(record, metadata):
+    for entity in entities(record, metadata):
         graph[entity["@id"]] = entity
     return {
         "@context": [f"{_BASE}/crate/1.1/context", f"{_BASE}/terms/workflow-run/context"],
@@ -53,11 +62,6 @@ def _tidy(entity: Entity) -> Entity:
     return found
 
 
-def _time(text: str) -> str:
-    """A time of the record, to the second."""
-    return f"{text[:19]}+00:00"
-
-
 def _format(path: str) -> str:
     """The media type of a file, as far as its name tells it."""
     import mimetypes
@@ -65,15 +69,16 @@ def _format(path: str) -> str:
     return mimetypes.guess_type(path)[0] or "application/octet-stream"
 
 
-def _entities(record: Mapping[str, Any], metadata: Mapping[str, Any]) -> Iterator[Entity]:
+def entities(record: Mapping[str, Any], metadata: Mapping[str, Any]) -> Iterator[Entity]:
     steps = [step for step in record["steps"] if step["status"] != "not-run"]
+    profiles = {key: value for key, value in PROFILES.items() if steps or key != PROVENANCE}
     yield {
         "@id": CRATE,
         "@type": "CreativeWork",
-        "about": _ref("./"),
+        "about": ref("./"),
         "conformsTo": [
-            _ref(f"{_BASE}/crate/1.1"),
-            _ref("https://w3id.org/workflowhub/workflow-ro-crate/1.0"),
+            ref(f"{_BASE}/crate/1.1"),
+            ref("https://w3id.org/workflowhub/workflow-ro-crate/1.0"),
         ],
     }
     title = metadata.get("title") or record["name"]
@@ -85,17 +90,17 @@ def _entities(record: Mapping[str, Any], metadata: Mapping[str, Any]) -> Iterato
         "name": f"A run of {title}",
         "description": metadata.get("description")
         or f"Outputs and record of a run of the analysis {record['name']}, version {record['version']}.",
-        "datePublished": _time(record["ended"]),
+        "datePublished": time_of(record["ended"]),
         "license": _license(metadata),
-        "conformsTo": [_ref(profile) for profile in PROFILES],
-        "mainEntity": _ref("Snakefile"),
-        "hasPart": [_ref(part) for part in [*parts, *(output["@id"] for output in outputs)]],
-        "mentions": [_ref("#run"), *(_ref(f"#run/{step['name']}") for step in steps)],
+        "conformsTo": [ref(profile) for profile in profiles],
+        "mainEntity": ref("Snakefile"),
+        "hasPart": [ref(part) for part in [*parts, *(output["@id"] for output in outputs)]],
+        "mentions": [ref("#run"), *(ref(f"#run/{step['name']}") for step in steps)],
     }
     inputs = list(_data(record))
-    root["mentions"] += [_ref(entity["@id"]) for entity in inputs]
+    root["mentions"] += [ref(entity["@id"]) for entity in inputs]
     yield root
-    for profile, (name, version) in PROFILES.items():
+    for profile, (name, version) in profiles.items():
         yield {"@id": profile, "@type": "CreativeWork", "name": name, "version": version}
     if isinstance(root["license"], dict):
         yield {"@id": root["license"]["@id"], "@type": "CreativeWork", "name": str(metadata["license"])}
@@ -108,41 +113,35 @@ def _entities(record: Mapping[str, Any], metadata: Mapping[str, Any]) -> Iterato
     }
     yield from inputs
     yield from outputs
-    yield from _workflow(record, metadata, inputs, outputs)
+    yield from _workflow(record, metadata, steps, outputs)
     yield from _whole_run(record, steps, inputs, outputs)
     for number, step in enumerate(record["steps"]):
-        yield from _tool(step, number)
+        yield from tool_of(step, number)
     for step in steps:
-        yield from _run(step, record)
+        yield from run_of(step, record)
 
 
 def _license(metadata: Mapping[str, Any]) -> Any:
     name = metadata.get("license")
     if not name:
         return "No licence is stated."
-    return _ref(f"{_LICENSES}{name}") if " " not in name else name
+    return ref(f"{_LICENSES}{name}") if " " not in name else name
 
 
 def _data(record: Mapping[str, Any]) -> Iterator[Entity]:
     for data in record["data"]:
         for file in data["files"]:
             entity: Entity = {
-                "@id": _data_id(data["name"], file["path"]),
+                "@id": data_id(data["name"], file["path"]),
                 "@type": "File",
                 "name": f"{data['name']}: {file['path']}",
                 "contentSize": str(file["size"]),
                 "sha256": file["sha256"],
                 "identifier": data["uri"],
                 "encodingFormat": _format(file["path"]),
-                "exampleOfWork": _ref(f"#parameter/{data['name']}"),
+                "exampleOfWork": ref(f"#parameter/{data['name']}"),
             }
             yield entity
-
-
-def _data_id(name: str, path: str) -> str:
-    from urllib.parse import quote
-
-    return f"#data/{name}/{quote(path)}"
 
 
 def _output(output: Mapping[str, Any]) -> Entity:
@@ -161,10 +160,15 @@ def _output(output: Mapping[str, Any]) -> Entity:
 
 
 def _workflow(
-    record: Mapping[str, Any], metadata: Mapping[str, Any], inputs: list[Entity], outputs: list[Entity]
+    record: Mapping[str, Any], metadata: Mapping[str, Any], steps: list[Any], outputs: list[Entity]
 ) -> Iterator[Entity]:
     from urllib.parse import quote
 
+    values = {
+        formal_id(step["name"], key): (f"{step['name']}.{key}", value)
+        for step in record["steps"]
+        for key, value in step["parameters"].items()
+    }
     names = [step["name"] for step in record["steps"]]
     known = [data["name"] for data in record["data"]]
     formal_outputs = [f"#parameter/{quote(output['@id'])}" for output in outputs]
@@ -176,19 +180,19 @@ def _workflow(
         "license": _license(metadata),
         "encodingFormat": "text/plain",
         "url": "https://snakemake.readthedocs.io",
-        "dateCreated": _time(record["started"]),
-        "programmingLanguage": _ref("https://w3id.org/workflowhub/workflow-ro-crate#snakemake"),
-        "step": [_ref(f"#step/{name}") for name in names],
-        "hasPart": [_ref(f"#tool/{name}") for name in names],
-        "input": [_ref(f"#parameter/{name}") for name in known],
-        "output": [_ref(name) for name in formal_outputs],
+        "dateCreated": time_of(record["started"]),
+        "programmingLanguage": ref("https://w3id.org/workflowhub/workflow-ro-crate#snakemake"),
+        "step": [ref(f"#step/{name}") for name in names],
+        "hasPart": [ref(f"#tool/{step['name']}") for step in steps],  # a part is one that was run
+        "input": [*(ref(f"#parameter/{name}") for name in known), *map(ref, values)],
+        "output": [ref(name) for name in formal_outputs],
     }
     yield {
         "@id": "https://w3id.org/workflowhub/workflow-ro-crate#snakemake",
         "@type": "ComputerLanguage",
         "name": "Snakemake",
-        "identifier": _ref("https://doi.org/10.1093/bioinformatics/bts480"),
-        "url": _ref("https://snakemake.readthedocs.io"),
+        "identifier": ref("https://doi.org/10.1093/bioinformatics/bts480"),
+        "url": ref("https://snakemake.readthedocs.io"),
         "version": record["scheduler"]["version"],
     }
     for name in known:
@@ -197,7 +201,15 @@ def _workflow(
             "@type": "FormalParameter",
             "additionalType": "File",
             "name": name,
-            "conformsTo": _ref("https://bioschemas.org/profiles/FormalParameter/1.0-RELEASE"),
+            "conformsTo": ref(PARAMETER),
+        }
+    for identity, (name, value) in values.items():
+        yield {
+            "@id": identity,
+            "@type": "FormalParameter",
+            "additionalType": type_name(value),
+            "name": name,
+            "conformsTo": ref(PARAMETER),
         }
     for name, output in zip(formal_outputs, outputs, strict=True):
         yield {
@@ -205,27 +217,36 @@ def _workflow(
             "@type": "FormalParameter",
             "additionalType": output["@type"],
             "name": output["name"],
-            "conformsTo": _ref("https://bioschemas.org/profiles/FormalParameter/1.0-RELEASE"),
+            "conformsTo": ref(PARAMETER),
         }
-        output["exampleOfWork"] = _ref(name)
+        output["exampleOfWork"] = ref(name)
+
+
+def type_name(value: Any) -> str:
+    """What schema.org calls the type of a parameter's value."""
+    kinds = ((bool, "Boolean"), (int, "Integer"), (float, "Float"))
+    return next((name for kind, name in kinds if isinstance(value, kind)), "Text")
 
 
 def _whole_run(
     record: Mapping[str, Any], steps: list[Any], inputs: list[Entity], outputs: list[Entity]
 ) -> Iterator[Entity]:
     complete = record["status"] == "complete"
+    values = [f"#value/{step['name']}/{key}" for step in steps for key in step["parameters"]]
     yield {
         "@id": "#run",
         "@type": "CreateAction",
         "name": f"Run of {record['name']}",
         "description": f"All steps that were asked for, by Snakemake on {record['host']['name']}.",
-        "instrument": _ref("Snakefile"),
-        "startTime": _time(record["started"]),
-        "endTime": _time(record["ended"]),
-        "actionStatus": _STATUS["done"] if complete else _FAILED,
-        "object": [_ref(entity["@id"]) for entity in inputs],
-        "result": [_ref(entity["@id"]) for entity in outputs],
+        "instrument": ref("Snakefile"),
+        "startTime": time_of(record["started"]),
+        "endTime": time_of(record["ended"]),
+        "actionStatus": STATUS["done"] if complete else FAILED,
+        "object": [*(ref(entity["@id"]) for entity in inputs), *map(ref, values)],
+        "result": [ref(entity["@id"]) for entity in outputs],
     }
+    if not steps:
+        return
     yield {
         "@id": "#engine",
         "@type": "SoftwareApplication",
@@ -237,121 +258,13 @@ def _whole_run(
         "@id": "#orchestration",
         "@type": "OrganizeAction",
         "name": "Snakemake, started by afenv",
-        "instrument": _ref("#engine"),
-        "startTime": _time(record["started"]),
-        "endTime": _time(record["ended"]),
-        "actionStatus": _STATUS["done"] if complete else _FAILED,
-        "object": [_ref(f"#control/{step['name']}") for step in steps],
-        "result": _ref("#run"),
+        "instrument": ref("#engine"),
+        "startTime": time_of(record["started"]),
+        "endTime": time_of(record["ended"]),
+        "actionStatus": STATUS["done"] if complete else FAILED,
+        "object": [ref(f"#control/{step['name']}") for step in steps],
+        "result": ref("#run"),
     }
-
-
-def _tool(step: Mapping[str, Any], number: int) -> Iterator[Entity]:
-    name = step["name"]
-    yield {
-        "@id": f"#step/{name}",
-        "@type": "HowToStep",
-        "name": name,
-        "position": str(number),
-        "workExample": _ref(f"#tool/{name}"),
-    }
-    yield {
-        "@id": f"#tool/{name}",
-        "@type": "SoftwareApplication",
-        "name": name,
-        "description": step["command"],
-        "softwareVersion": step["image"]["image_id"],
-        "softwareRequirements": _ref(_image_id(step)),
-    }
-    yield {
-        "@id": _image_id(step),
-        "@type": "ContainerImage",
-        "additionalType": _ref("https://w3id.org/ro/terms/workflow-run#DockerImage"),
-        "name": f"{step['environment']} ({step['image']['platform']})",
-        "sha256": step["image"]["manifest_digest"].removeprefix("sha256:"),
-        "identifier": step["image"]["image_id"],
-    }
-
-
-def _image_id(step: Mapping[str, Any]) -> str:
-    return f"#image/{step['image']['image_id'].removeprefix('sha256:')}"
-
-
-def _run(step: Mapping[str, Any], record: Mapping[str, Any]) -> Iterator[Entity]:
-    name = step["name"]
-    from urllib.parse import quote
-
-    data = {one["name"] for one in record["data"]}
-    read = [
-        _ref(_data_id(one["name"], file["path"]) if one["name"] in data else quote(f"outputs/{file['path']}"))
-        for one in step["inputs"]
-        for file in one["files"]
-    ]
-    values = list(step["parameters"].items())
-    usage = list(_usage(step))
-    action: Entity = {
-        "@id": f"#run/{name}",
-        "@type": "CreateAction",
-        "name": f"Step {name}",
-        "description": step["command"],
-        "instrument": _ref(f"#tool/{name}"),
-        "startTime": _time(step["started"]),
-        "endTime": _time(step["ended"]),
-        "actionStatus": _STATUS.get(step["status"], _FAILED),
-        "containerImage": _ref(_image_id(step)),
-        "object": [*read, *(_ref(f"#value/{name}/{key}") for key, _ in values)],
-        "result": [_ref(quote(f"outputs/{output['path']}")) for output in step["outputs"]],
-        "resourceUsage": [_ref(entity["@id"]) for entity in usage],
-        "subjectOf": _ref(step["log"]),
-    }
-    if step["status"] != "done":
-        action["error"] = f"{step['status']}: exit status {step['exit_status']}"
-    yield action
-    yield {
-        "@id": f"#control/{name}",
-        "@type": "ControlAction",
-        "name": f"Start of {name}",
-        "instrument": _ref(f"#step/{name}"),
-        "object": _ref(f"#run/{name}"),
-    }
-    yield {
-        "@id": step["log"],
-        "@type": "File",
-        "name": f"What {name} printed",
-        "encodingFormat": "text/plain",
-        "about": _ref(f"#run/{name}"),
-    }
-    for key, value in values:
-        yield {
-            "@id": f"#value/{name}/{key}",
-            "@type": "PropertyValue",
-            "name": f"{name}.{key}",
-            "value": str(value),
-        }
-    yield from usage
-
-
-def _usage(step: Mapping[str, Any]) -> Iterator[Entity]:
-    """CPU time and memory; the units are those of QUDT and UCUM."""
-    prefix = f"#usage/{step['name']}"
-    figures = [("wall", "wall time", step["wall"], "http://qudt.org/vocab/unit/SEC", "s")]
-    figures += [
-        (kind, f"CPU time ({kind})", seconds, "http://qudt.org/vocab/unit/SEC", "s")
-        for kind, seconds in step.get("cpu", {}).items()
-    ]
-    if "memory" in step:
-        what = f"greatest memory ({step['memory']['source']})"
-        figures.append(("memory", what, step["memory"]["peak"], "http://qudt.org/vocab/unit/BYTE", "By"))
-    for key, title, value, code, text in figures:
-        yield {
-            "@id": f"{prefix}/{key}",
-            "@type": "PropertyValue",
-            "name": title,
-            "propertyID": f"https://w3id.org/ro/terms/afenv#{key}",
-            "value": str(value),
-            "unitCode": _ref(code),
-            "unitText": text,
-        }
 
 
 def write_crate(folder: RunFolder, record: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
