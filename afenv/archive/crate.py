@@ -2,7 +2,8 @@
 
 Written by us and not with the ``rocrate`` package, because the same bag is to be the same bytes. It conforms
 to Process Run Crate 0.5 of the Workflow Run profiles: that the image was built is an action whose objects are
-the lock and the inputs, and whose result is the image.
+the lock and the inputs, and whose result is the image. For an analysis with steps it is a Workflow RO-Crate
+too, and with a recorded run among the results a Workflow Run Crate and a Provenance Run Crate.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from afenv import canonical
+from afenv.archive.crate_workflow import PROFILE_TYPE, Additions, merged
 from afenv.archive.index import ArchiveIndex
 from afenv.archive.items import Item
 from afenv.archive.names import CRATE, IMAGE, LOCK, MANIFEST
@@ -60,15 +62,20 @@ FOLDERS = {
     "specs": "Specifications of the formats",
     "software": "afenv and the Python packages that it needs",
     "project": "Files that the manifest refers to",
+    "workflow": "The steps as a workflow for Snakemake",
     "data": "Data",
     "results": "Reference results",
 }
 
 
 def crate_metadata(
-    index: ArchiveIndex, metadata: Mapping[str, Any], lock: Lock, items: Sequence[Item]
+    index: ArchiveIndex,
+    metadata: Mapping[str, Any],
+    lock: Lock,
+    items: Sequence[Item],
+    additions: Additions | None = None,
 ) -> bytes:
-    """The metadata document; ``items`` are the files of the payload besides it."""
+    """The metadata document; ``items`` are the other files of the payload, ``additions`` the workflow."""
     date = datetime.fromtimestamp(index.epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     people = _people(metadata)
     license_entity = _license(metadata)
@@ -105,7 +112,7 @@ def crate_metadata(
             "conformsTo": {"@id": VERSION},
         },
         {key: value for key, value in root.items() if value not in (None, [], "")},
-        {"@id": PROFILE, "@type": ["CreativeWork", "Profile"], "name": "Process Run Crate", "version": "0.5"},
+        {"@id": PROFILE, "@type": PROFILE_TYPE, "name": "Process Run Crate", "version": "0.5"},
         license_entity,
         *people,
         *funders,
@@ -115,7 +122,16 @@ def crate_metadata(
         *files,
         *references,
     ]
-    return canonical.indented({"@context": CONTEXT, "@graph": _unique(graph)})
+    graph = _unique(graph)
+    if additions is not None:
+        graph = merged(graph, additions)
+    return canonical.indented({"@context": CONTEXT, "@graph": graph})
+
+
+def license_id(metadata: Mapping[str, Any]) -> str:
+    """The identifier of the licence in the crate."""
+    found: str = _license(metadata)["@id"]
+    return found
 
 
 def _unique(entities: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -256,6 +272,11 @@ def _action(index: ArchiveIndex, date: str) -> tuple[list[dict[str, Any]], list[
         "name": "CompletedActionStatus",
     }
     return actions, [tool, status]
+
+
+def reference_ids(lock: Lock) -> dict[str, str]:
+    """The identifiers of data that is elsewhere, by the sha256 of its files."""
+    return {one["sha256"]: one["@id"] for one in _data_references(lock) if "sha256" in one}
 
 
 def _data_references(lock: Lock) -> list[dict[str, Any]]:

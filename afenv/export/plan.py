@@ -26,13 +26,15 @@ class ExportImage:
     """The image of an environment: ``reference`` is ``HOST/NAME@sha256:…``.
 
     ``workdir`` is the folder of the image's code (None: it has none), ``entrypoint`` what a command is
-    started by, ``cvmfs`` the repositories that have to be mounted.
+    started by, ``cvmfs`` the repositories that have to be mounted. ``container`` is where Snakemake
+    finds it, if not in a registry.
     """
 
     reference: str
     workdir: str | None = None
     entrypoint: tuple[str, ...] = ()
     cvmfs: tuple[str, ...] = ()
+    container: str | None = None
 
 
 @record

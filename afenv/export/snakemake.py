@@ -101,7 +101,8 @@ def _rule(plan: ExportPlan, step: Step, *, for_reana: bool) -> list[str]:
     lines.append(f"    threads: {step.resources.cores or 1}")
     if resources := _resources(plan, step, for_reana=for_reana):
         lines += ["    resources:", *(f"        {name}={value!r}," for name, value in resources.items())]
-    lines.append(f"    container: {_text('docker://' + plan.image(step).reference)}")
+    image = plan.image(step)
+    lines.append(f"    container: {_text(image.container or 'docker://' + image.reference)}")
     return [*lines, "    shell:", *_shell(plan, step, for_reana=for_reana)]
 
 

@@ -251,6 +251,7 @@ def _whole_run(
         "@id": "#engine",
         "@type": "SoftwareApplication",
         "name": "Snakemake",
+        "version": record["scheduler"]["version"],
         "softwareVersion": record["scheduler"]["version"],
         "url": "https://snakemake.readthedocs.io",
     }

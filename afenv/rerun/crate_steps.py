@@ -47,6 +47,8 @@ def tool_of(step: Mapping[str, Any], number: int) -> Iterator[Entity]:
         "@type": "SoftwareApplication",
         "name": name,
         "description": step["command"],
+        "url": ref("Snakefile"),
+        "version": step["image"]["image_id"],
         "softwareVersion": step["image"]["image_id"],
         "softwareRequirements": ref(_image_id(step)),
     }

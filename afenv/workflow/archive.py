@@ -44,6 +44,8 @@ from afenv.workflow.archive_inputs import (
     project_files,
     repodata_items,
 )
+from afenv.workflow.archive_steps import crate_additions, workflow_items
+from afenv.workflow.lock import load
 from afenv.workflow.project import Project
 
 if TYPE_CHECKING:
@@ -128,7 +130,8 @@ def archive(project: Project, options: ArchiveOptions) -> Archived:
         metadata = _metadata(project, lock)
         readme = readme_text(index, metadata)
         items = [*collected.items, index_item, of_bytes(README, readme, "documents", "how to use this bag")]
-        crate = crate_metadata(index, metadata, lock, items)
+        additions = crate_additions(load(project), lock, index, items)
+        crate = crate_metadata(index, metadata, lock, items, additions)
         items.append(of_bytes(CRATE, crate, "documents", "RO-Crate metadata"))
         info = bag_info(index, metadata)
         size = sum(item.size for item in items)
@@ -239,6 +242,11 @@ def _collect(
         else:
             notes.append("The data is referenced, and not in the bag.")
     items += _results(options.results)
+    manifest = load(project)
+    if manifest.steps:
+        steps, why_not = workflow_items(project, manifest, lock, packed)
+        items += steps
+        notes += why_not
     return _Collected(
         items=tuple(items),
         code=tuple(code),

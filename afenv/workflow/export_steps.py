@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from afenv.documents.cvmfs import MOUNT
@@ -23,6 +23,9 @@ from afenv.store.failures import write_error
 from afenv.workflow.lock import check_lock, load
 from afenv.workflow.project import Project
 from afenv.workflow.pushed import pushed_to
+
+if TYPE_CHECKING:
+    from afenv.oci.model import Image
 
 FOLDER = "export"
 MARK = "Written by `afenv export"  # in the first lines of every file that is written
@@ -72,7 +75,7 @@ def plan_of(project: Project, options: ExportOptions, folder: Path) -> ExportPla
         title=manifest.metadata.title,
         graph=graph,
         images=_images(project, lock, used, options.images),
-        data=_data(project, manifest, lock, graph.data()),
+        data=data_files(project, manifest, lock, graph.data()),
         values=choose_parameters(graph, graph.order(), options.parameters),
         kerberos=options.kerberos,
         folder=str(folder),
@@ -121,11 +124,18 @@ def _image(project: Project, lock: Lock, name: str, reference: str | None) -> Ex
         raise AfenvError("E770", f"the image of the environment {name} as it is locked {have}")
     workdir, entrypoint = _settings(lock, environment) if built is None else _config(built[1])
     return ExportImage(
-        reference=reference,
-        workdir=workdir,
-        entrypoint=entrypoint,
-        cvmfs=tuple(sorted({one.repository for one in environment.cvmfs if one.delivery == MOUNT})),
+        reference=reference, workdir=workdir, entrypoint=entrypoint, cvmfs=_mounted(environment)
     )
+
+
+def image_settings(lock: Lock, name: str, image: Image) -> dict[str, Any]:
+    """What an export says of an image besides where it is."""
+    workdir, entrypoint = _config(image.configuration().get("config") or {})
+    return {"workdir": workdir, "entrypoint": entrypoint, "cvmfs": _mounted(lock.environments[name])}
+
+
+def _mounted(environment: LockedEnvironment) -> tuple[str, ...]:
+    return tuple(sorted({one.repository for one in environment.cvmfs if one.delivery == MOUNT}))
 
 
 def _built(project: Project, lock: Lock, name: str) -> tuple[str, Mapping[str, Any]] | None:
@@ -152,9 +162,10 @@ def _settings(lock: Lock, environment: LockedEnvironment) -> tuple[str | None, t
     return environment.workdir or code, environment.entrypoint
 
 
-def _data(
+def data_files(
     project: Project, manifest: AnalysisManifest, lock: Lock, names: Iterable[str]
 ) -> dict[str, tuple[ExportFile, ...]]:
+    """The files of data, by its names; E773 where they are not known."""
     wanted = set(names)
     entries = locked_data([one for one in manifest.data if one.name in wanted], lock.data, project.folder)
     return {entry.name: tuple(_files(project, entry)) for entry in entries}
