@@ -29,6 +29,7 @@ it needs a network.
 | `inputs/code/` | the code: git bundles or tars, and LFS content by sha256 |
 | `attached/`, `keys/` | bill of materials (SPDX), provenance (SLSA), signatures and keys |
 | `specs/` | the specifications of all these formats |
+| `workflow/` | the steps of the analysis for Snakemake, where it has any |
 | `software/` | afenv itself, and the Python packages that it needs |
 | `data/`, `results/` | data and reference results, where they were archived |
 | `afenv-archive.json` | every file with its size and sha256, and what it belongs to |
@@ -57,7 +58,7 @@ With Apptainer: `apptainer run data/sif/NAME.sif`, or `apptainer build NAME.sif 
 Without either: the layers are gzip-compressed tar files. `data/image/index.json` names the image manifest,
 and that the layers from the lowest up; unpack them on one another into a folder, and use `chroot` or `bwrap`.
 
-{machines}## Build it again
+{machines}{steps}## Build it again
 
 Python 3.11 or newer on Linux is needed. afenv comes with the bag:
 
@@ -92,6 +93,23 @@ and host speak with each other.
 """
 
 
+_STEPS = """\
+## Run the steps
+
+Snakemake 8 or newer and Apptainer run the steps in the image, without afenv, in a folder beside this bag:
+
+    mkdir ../run
+    cp -r data/workflow ../run/
+    ln -s "$PWD/data/sif" ../run/sif
+    cp -r data/data ../run/workflow/afenv-data
+    cd ../run/workflow && snakemake
+
+`data/data` has the data where it was archived; else bring it by its references, which are in `afenv.lock`.
+`config.yaml` has the values of the parameters.
+
+"""
+
+
 def readme_text(index: ArchiveIndex, metadata: Mapping[str, Any]) -> bytes:
     """The README, in Markdown."""
     from afenv.oci.image import local_name, local_tag
@@ -117,6 +135,7 @@ def readme_text(index: ArchiveIndex, metadata: Mapping[str, Any]) -> bytes:
         written_by=index.written_by,
         description=description + "\n\n" if description else "",
         images=images,
+        steps=_STEPS if any(file.path == "workflow/Snakefile" for file in index.files) else "",
         machines=machines,
         notes=f"Of this bag:\n\n{notes}\n" if notes else "\n",
         reference=f"{local_name(index.name, first)}:{local_tag(index.version)}",
