@@ -70,27 +70,45 @@ class State:
     def load(self) -> State:
         """Take over what is on the disk; E749 if that is damaged, newer, or of another bag."""
         try:
-            value = json.loads(self.path.read_bytes())
-            version = value["afenv-submission"]
-            if isinstance(version, int) and version > VERSION:
-                raise ValueError(f"it has format version {version}")
-            kept = {key: value[key] for key in self._value}
-            if version != VERSION or not isinstance(kept["files"], dict):
-                raise ValueError("its form is not known")
-            if not all(isinstance(one, dict) for one in kept["files"].values()):
-                raise ValueError("its form is not known")
-            record = kept["record"]
-            if record is not None and not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", record):
-                raise ValueError("its record is no identifier")
+            data = self.path.read_bytes()
         except FileNotFoundError:
             return self
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise AfenvError("E749", f"this cannot be used: {error}", place=str(self.path)) from None
+        except OSError as error:
+            raise AfenvError("E749", f"this cannot be read: {error.strerror}", place=str(self.path)) from None
+        kept = parse_state(data, str(self.path))
         for key in ("target", "bag"):
             if kept[key] != self._value[key]:
                 raise AfenvError("E749", f"this belongs to another {key}: {kept[key]}", place=str(self.path))
-        self._value = value
+        self._value = kept
         return self
+
+
+def parse_state(data: bytes, place: str) -> dict[str, Any]:
+    """The content of a state file, held to its specification (specs/submission/v1); E749 with the path."""
+    from afenv.documents.schema import schema_errors
+    from afenv.documents.yaml_tree import format_path
+    from afenv.specs import specs_folder
+
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise AfenvError("E749", f"this is no JSON: {error}", place=place) from None
+    version = value.get("afenv-submission") if isinstance(value, dict) else None
+    if isinstance(version, int) and version is not True and version > VERSION:
+        message = f"this has format version {version}, and {VERSION} is the newest that is known"
+        raise AfenvError("E749", message, place=place, path="afenv-submission")
+    schema = json.loads((specs_folder() / "submission" / "v1" / "schema.json").read_bytes())
+    for wrong in schema_errors(value, schema):
+        where = format_path(tuple(wrong.absolute_path))
+        raise AfenvError("E749", wrong.message[:200], place=place, path=where or None)
+    found: dict[str, Any] = value
+    if found["record"] is None and found["step"] in ("draft", "publishing", "published"):
+        raise AfenvError("E749", f"the step {found['step']} has no record", place=place, path="record")
+    for name, file in found["files"].items():
+        if "parts" in file and max(file["parts"], default=0) > -(-file.get("size", 0) // file["part_size"]):
+            where = format_path(("files", name, "parts"))
+            raise AfenvError("E749", "there are more parts than the file has", place=place, path=where)
+    return found
 
 
 def state_path(bag: Path, host: str) -> Path:

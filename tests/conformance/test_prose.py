@@ -11,6 +11,7 @@ from afenv.documents.load import parse_manifest
 from afenv.documents.lockfile import dump_lock, parse_lock
 from afenv.errors import AfenvError
 from afenv.specs import specs_folder
+from afenv.submit.state import parse_state
 
 _FENCE = re.compile(r"^```(yaml|json)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -47,6 +48,12 @@ def test_manifest(kind: str, text: str) -> None:
 def test_lock(kind: str, text: str) -> None:
     assert kind == ""
     assert dump_lock(parse_lock(text.encode(), "spec.md")) == text.encode()
+
+
+@pytest.mark.parametrize(("kind", "text"), _examples("submission"))
+def test_submission(kind: str, text: str) -> None:
+    assert kind == ""
+    assert parse_state(text.encode(), "spec.md")["step"] == "draft"
 
 
 def test_manifest_of_the_decision_record() -> None:
