@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import zipfile
 from pathlib import Path
@@ -32,10 +33,14 @@ def make_bag(
     *,
     metadata: dict[str, Any] | None = None,
     filler: int = 4000,
+    zeros: int = 0,
     restricted: bool = False,
     parts: int = 0,
 ) -> Path:
-    """A bag in a zip; with ``parts``, cut into parts of so many bytes."""
+    """A bag in a zip; with ``parts``, cut into parts of so many bytes.
+
+    With ``zeros`` the filler is so many bytes of zero, which take up no disk.
+    """
     value = json.loads((specs_folder() / "archive/v1/examples/dimuon/afenv-archive.json").read_bytes())
     value.pop("left-out", None)
     value["restricted"] = [{"name": "cuda", "license": "EULA", "reason": "So it says."}] if restricted else []
@@ -48,18 +53,35 @@ def make_bag(
         "README.md": b"Read me\n",
         "data/afenv-archive.json": index,
         "data/ro-crate-metadata.json": crate,
-        "data/inputs/filler": bytes(number * 7 % 251 for number in range(filler)),
+        "data/inputs/filler": bytes(zeros) or bytes(number * 7 % 251 for number in range(filler)),
     }
     for algorithm in ("sha256", "sha512"):
         files[f"manifest-{algorithm}.txt"] = _sums(files, algorithm, payload=True)
     for algorithm in ("sha256", "sha512"):
         files[f"tagmanifest-{algorithm}.txt"] = _sums(files, algorithm, payload=False)
-    with zipfile.ZipFile(path, "w") as archive:
+    with _Sparse(path, "w") as file, zipfile.ZipFile(file, "w") as archive:
         for name, content in files.items():
             archive.writestr(f"{path.stem}/{name}", content)
     if parts:
         _split(path, parts)
     return path
+
+
+_ZEROS = bytes(1 << 20)
+
+
+class _Sparse(io.FileIO):
+    """A file in which long runs of zeros are holes."""
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data)
+        for start in range(0, len(view), len(_ZEROS)):
+            part = view[start : start + len(_ZEROS)]
+            if len(part) == len(_ZEROS) and part == _ZEROS:
+                self.seek(len(_ZEROS), io.SEEK_CUR)
+            else:
+                super().write(part)
+        return len(view)
 
 
 def _sums(files: dict[str, bytes], algorithm: str, *, payload: bool) -> bytes:
