@@ -37,6 +37,10 @@ FORMS_OF_RUNTIMES = {
     "cri-o": "registry",
     "userns": "folder",
 }
+# of a verdict's rules, those that a virtual machine is the answer to
+_MACHINE = dict.fromkeys(
+    ("architecture", "vsyscall"), "Restore it as a virtual machine, which needs QEMU alone: --to vm."
+)
 
 
 @record
@@ -189,7 +193,9 @@ def form_for(bag: Bag, name: str, facility: FacilityProfile, store: ContentStore
         where = f"it cannot run at {facility.name}"
         raise AfenvError.many(
             [
-                Problem("E735", f"{where}: {one.message}", bag.place, None, one.remedy)
+                Problem(
+                    "E735", f"{where}: {one.message}", bag.place, None, _MACHINE.get(one.rule, one.remedy)
+                )
                 for one in found.reasons
                 if one.outcome == "cannot"
             ]
