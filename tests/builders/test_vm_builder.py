@@ -117,6 +117,14 @@ def test_each_file_is_described_and_checked(store, tmp_path):
     assert caught.value.code == "E001"
     VmBuilder().build(image, store, {"path": tmp_path / "vm"})  # made again
     read_vm(tmp_path / "vm", verify=True)
+    # one of before, which has no script
+    (tmp_path / "vm" / "run.sh").unlink()
+    tree = json.loads((tmp_path / "vm" / "vm.json").read_bytes())
+    del tree["files"]["run.sh"]
+    (tmp_path / "vm" / "vm.json").write_text(json.dumps(tree))
+    read_vm(tmp_path / "vm", verify=True)
+    VmBuilder().build(image, store, {"path": tmp_path / "vm"})
+    assert (tmp_path / "vm" / "run.sh").stat().st_mode & 0o100
 
 
 def test_what_is_refused(store, tmp_path):
