@@ -12,6 +12,7 @@ from typing import Any
 
 from afenv.cli.output import say
 from afenv.documents.manifest import AnalysisManifest
+from afenv.errors import AfenvError
 from afenv.oci.model import Image
 from afenv.run.request import Mount, RunRequest, parse_bind, parse_variable
 from afenv.store.content import write_error
@@ -31,6 +32,11 @@ def run_in(options: Namespace, command: Sequence[str], *, entrypoint: bool = Tru
         from afenv.cli.command_run_image import run_given
 
         return run_given(options, command, entrypoint=entrypoint)
+    batch = getattr(options, "batch", None)
+    if batch and options.runtime not in (None, "apptainer"):
+        message = f"jobs of {batch} run in the batch system's own containers or in Apptainer"
+        remedy = f"Leave out the choice of {options.runtime}."
+        raise AfenvError("E030", message, place="--batch", remedy=remedy)
     project = open_project(options.folder_of_analysis, offline=options.offline, quiet=options.quiet)
     manifest = load(project)
     name = choose_environment(manifest, options.environment)
@@ -41,7 +47,6 @@ def run_in(options: Namespace, command: Sequence[str], *, entrypoint: bool = Tru
     workdir = options.folder_of_analysis.absolute() if options.folder_of_analysis != Path() else Path.cwd()
     from afenv.run.container import plan_request, request_of, run_image
 
-    batch = getattr(options, "batch", None)
     request = request_of(
         command,
         workdir=workdir,

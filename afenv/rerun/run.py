@@ -24,7 +24,7 @@ from afenv.rerun.launcher import SCHEDULERS_OWN, remove_folder
 from afenv.rerun.places import Data, RunFolder
 from afenv.rerun.record import read_record, run_record, write_record
 from afenv.rerun.snakefile import rule_names, snakefile
-from afenv.run.choose import find_runtime, module_of
+from afenv.run.choose import Host, choose, module_of, preference
 from afenv.run.request import Mount, RunRequest
 from afenv.steps.choices import Values
 from afenv.steps.graph import StepGraph
@@ -66,9 +66,14 @@ def step_images(
 ) -> dict[str, StepImage]:
     """The images of environments, brought into the runtime that is found, or asked for.
 
-    Errors: those of :func:`~afenv.run.choose.find_runtime`; E502 if an image cannot be brought in.
+    Errors: those of :func:`~afenv.run.choose.find_runtime`; E030 if only virtual machines are asked for,
+    which afenv itself attends to while they run; E502 if an image cannot be brought in.
     """
-    chosen = find_runtime(runtime)
+    wanted = tuple(name for name in preference(runtime) if name != "qemu")
+    if not wanted:
+        remedy = "Choose another runtime; `afenv run --vm` runs a command in a virtual machine."
+        raise AfenvError("E030", "steps do not run in virtual machines", remedy=remedy)
+    chosen = choose(Host(), wanted)
     return {
         name: StepImage(
             image=image,

@@ -18,6 +18,8 @@ import pytest
 from afenv.errors import AfenvError
 from afenv.rerun.launcher import described
 from afenv.rerun.record import read_record
+from afenv.rerun.run import step_images
+from afenv.run.request import RunRequest
 
 from .conftest import Analysis
 
@@ -176,6 +178,13 @@ def test_two_reruns_in_one_folder(analysis: Analysis, monkeypatch: pytest.Monkey
             analysis.run()
         assert caught.value.code == "E754"
     analysis.run()
+
+
+def test_steps_run_in_no_virtual_machine(analysis: Analysis) -> None:
+    request = RunRequest(command=(), workdir=analysis.place, uid=0, gid=0)
+    with pytest.raises(AfenvError, match="virtual machines") as caught:
+        step_images({}, analysis.store, request, runtime="qemu")
+    assert caught.value.code == "E030"
 
 
 def test_a_folder_that_holds_something_else(analysis: Analysis) -> None:

@@ -186,3 +186,5 @@ def submit(built: Any, system: str) -> None:
     assert "x.py" in (built.project / "job.sub").read_text()
     assert built.afenv("run", "--batch", system, "-o", "no/job.sub", "--", "x")[0] == 3
     assert built.afenv("run", "--batch", system, "--memory", "much", "--", "x")[0] == 2
+    status, _, err = built.afenv("run", "--batch", system, "--vm", "--", "x")
+    assert (status, "E030" in err and "qemu" in err) == (2, True)
