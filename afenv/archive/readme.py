@@ -60,20 +60,20 @@ and that the layers from the lowest up; unpack them on one another into a folder
 
 {machines}{steps}## Build it again
 
-Python 3.11 or newer on Linux is needed. afenv comes with the bag:
+Python 3.11 or newer on Linux is needed. afenv comes with the bag; install it beside it, for nothing may be
+added here:
 
-    python3 -m venv afenv
-    afenv/bin/pip install --no-index --find-links data/software afenv
-    afenv/bin/afenv verify --rebuild .
+    python3 -m venv ../afenv
+    ../afenv/bin/pip install --no-index --find-links data/software {install}
+    ../afenv/bin/afenv verify --rebuild .
 
 That builds the image anew from `data/inputs` alone, and says whether it has the same image ID. To go on
 working with the analysis:
 
-    afenv/bin/afenv restore . --to project -o analysis
-    afenv/bin/afenv -C analysis rerun
+    ../afenv/bin/afenv restore . --to project -o ../analysis
+    ../afenv/bin/afenv -C ../analysis rerun
 
-The second one is for an analysis with steps. It needs Snakemake besides (`afenv/bin/pip install snakemake`),
-which is not here.
+The second one is for an analysis with steps. {scheduler}
 
 """
 
@@ -110,10 +110,18 @@ Snakemake 8 or newer and Apptainer run the steps in the image, without afenv, in
 """
 
 
+_WITH = "Snakemake, which it needs, is here as well."
+_WITHOUT = "It needs Snakemake besides (`../afenv/bin/pip install 'afenv[rerun]'`), which is not here."
+
+
 def readme_text(index: ArchiveIndex, metadata: Mapping[str, Any]) -> bytes:
     """The README, in Markdown."""
     from afenv.oci.image import local_name, local_tag
 
+    def has(name: str) -> bool:
+        return any(file.path.startswith(f"software/{name}-") for file in index.files)
+
+    extras = [extra for extra, package in (("rerun", "snakemake"), ("compare", "uproot")) if has(package)]
     images = "".join(
         f"- `{name}` for {one.platform}: image ID `{one.image_id}`\n"
         for name, one in sorted(index.environments.items())
@@ -135,6 +143,8 @@ def readme_text(index: ArchiveIndex, metadata: Mapping[str, Any]) -> bytes:
         written_by=index.written_by,
         description=description + "\n\n" if description else "",
         images=images,
+        install=f"'afenv[{','.join(extras)}]'" if extras else "afenv",
+        scheduler=_WITH if has("snakemake") else _WITHOUT,
         steps=_STEPS if any(file.path == "workflow/Snakefile" for file in index.files) else "",
         machines=machines,
         notes=f"Of this bag:\n\n{notes}\n" if notes else "\n",

@@ -229,9 +229,16 @@ def _collect(
 
         items += stack.enter_context(vm_items(project, packed))
     if options.software:
-        from afenv.workflow.archive_self import software_items
+        from afenv.workflow.archive_self import installed_extras, software_items
 
-        items += software_items(project)
+        wanted = [*(["rerun"] if load(project).steps else []), *(["compare"] if options.results else [])]
+        extras = installed_extras(wanted)
+        items += software_items(project, extras)
+        notes += [
+            f"What `afenv {extra}` needs besides is not here: it was not installed where this was written."
+            for extra in wanted
+            if extra not in extras
+        ]
     else:
         notes.append("The bag was written without afenv's own wheels.")
     if lock.data:

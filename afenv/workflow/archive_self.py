@@ -6,10 +6,7 @@ goes along. Found once, they are remembered in the store, so that the next archi
 
 from __future__ import annotations
 
-import base64
-import csv
 import hashlib
-import io
 import json
 import os
 import platform
@@ -17,7 +14,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -31,25 +28,45 @@ from afenv.documents.manifest import PypiSection
 from afenv.errors import AfenvError
 from afenv.resolve.pypi_inputs import normalised
 from afenv.store.fetch import Fetcher
+from afenv.workflow.archive_repack import repacked, wheel_of
 from afenv.workflow.project import Project
 
 FOLDER = "software"
-KIND = "software-1"
-_TIME = (1980, 1, 1, 0, 0, 0)
+KIND = "software-2"
+_NO_WHEEL = "E107"
 
 
-def software_items(project: Project) -> Iterator[Item]:
-    """The wheels under ``software/``, and a requirements file with their digests; E736."""
-    pins = sorted(f"{name}=={version}" for name, version in needed().items())
+def installed_extras(wanted: Sequence[str]) -> tuple[str, ...]:
+    """Those of the extras of afenv of which everything is installed here."""
+    found = []
+    for extra in wanted:
+        try:
+            needed((extra,))
+        except AfenvError:
+            continue
+        found.append(extra)
+    return tuple(found)
+
+
+def software_items(project: Project, extras: Sequence[str] = ()) -> Iterator[Item]:
+    """The wheels under ``software/`` for afenv and some of its extras, and a requirements file; E736.
+
+    Of a package that the index has as a source archive alone, the wheel is made out of what is installed.
+    """
+    versions = needed(extras)
+    pins = sorted(f"{name}=={version}" for name, version in versions.items())
     key = sha256_bytes(canonical.compact([pins, _python(), platform.machine()]))
     known = project.store.load_key(KIND, key)
-    files = [
-        LockedFile(urls=tuple(one["urls"]), size=one["size"], sha256=one["sha256"]) for one in known or ()
-    ]
-    if not files:
-        files = _resolve(project, pins)
+    if known is None:
+        files, built = _resolve_or_repack(project, versions)
         value = [{"urls": list(one.urls), "size": one.size, "sha256": one.sha256} for one in files]
-        project.store.save_key(KIND, key, value)
+        project.store.save_key(KIND, key, {"files": value, "built": built})
+    else:
+        files = [
+            LockedFile(urls=tuple(one["urls"]), size=one["size"], sha256=one["sha256"])
+            for one in known["files"]
+        ]
+        built = known["built"]
     try:
         Fetcher(project.store, project.settings, quiet=project.quiet).files(
             files, title="Downloading afenv's own wheels"
@@ -64,6 +81,11 @@ def software_items(project: Project) -> Iterator[Item]:
         yield of_blob(path, project.store, file.digest, "software", "a wheel that afenv needs")
         distribution, version = file.file_name.split("-")[:2]
         lines.append(f"{normalised(distribution)}=={version} --hash=sha256:{file.sha256}")
+    for package in built:
+        name, wheel = repacked(metadata.distribution(package))
+        about = "a wheel that afenv needs, made from the installed files"
+        yield of_bytes(f"{FOLDER}/{safe_part(name)}", wheel, "software", about)
+        lines.append(f"{package}=={versions[package]} --hash=sha256:{hashlib.sha256(wheel).hexdigest()}")
     text = f"# for Python {_python()} on Linux, {platform.machine()}\n" + "\n".join(lines[1:]) + "\n"
     yield of_bytes(f"{FOLDER}/requirements.txt", text.encode(), "software", "what afenv needs, by digest")
 
@@ -72,18 +94,18 @@ def _python() -> str:
     return f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
-def needed() -> dict[str, str]:
-    """The installed distributions that afenv needs, with their versions, by normalised name."""
+def needed(extras: Sequence[str] = ()) -> dict[str, str]:
+    """What is installed that afenv and some extras need: versions by normalised name; E736."""
     from packaging.requirements import Requirement
 
     found: dict[str, str] = {}
-    waiting: list[tuple[str, frozenset[str]]] = [("afenv", frozenset())]
+    waiting: list[tuple[str, frozenset[str]]] = [("afenv", frozenset(extras))]
     seen = set()
     while waiting:
-        name, extras = waiting.pop()
-        if (name, extras) in seen:
+        name, asked = waiting.pop()
+        if (name, asked) in seen:
             continue
-        seen.add((name, extras))
+        seen.add((name, asked))
         try:
             distribution = metadata.distribution(name)
         except metadata.PackageNotFoundError:
@@ -95,12 +117,28 @@ def needed() -> dict[str, str]:
         for text in distribution.requires or ():
             requirement = Requirement(text)
             marker = requirement.marker
-            if marker is None or any(marker.evaluate({"extra": extra}) for extra in extras or {""}):
+            if marker is None or any(marker.evaluate({"extra": extra}) for extra in asked or {""}):
                 waiting.append((normalised(requirement.name), frozenset(requirement.extras)))
     return found
 
 
-def _resolve(project: Project, pins: list[str]) -> list[LockedFile]:
+def _resolve_or_repack(project: Project, versions: Mapping[str, str]) -> tuple[list[LockedFile], list[str]]:
+    """The wheels of the index, and the names of packages that have none there and can be packed here."""
+    built: list[str] = []
+    while True:
+        pins = sorted(f"{name}=={version}" for name, version in versions.items() if name not in built)
+        try:
+            return _resolve(project, pins, {name: versions[name] for name in built}), sorted(built)
+        except AfenvError as error:
+            found = re.match(rf"{_NO_WHEEL}: (\S+) has no wheel", error.problems[0].message)
+            name = normalised(found[1]) if found else ""
+            if name not in versions or name in built:
+                raise
+            repacked(metadata.distribution(name))
+            built.append(name)
+
+
+def _resolve(project: Project, pins: list[str], packed: Mapping[str, str]) -> list[LockedFile]:
     from afenv.resolve.pypi import resolve_pypi
 
     if project.settings.offline:
@@ -120,6 +158,8 @@ def _resolve(project: Project, pins: list[str]) -> list[LockedFile]:
             datetime.now(UTC),
             settings=project.settings,
             store=project.store,
+            provided=packed,
+            provider="the files that are installed",
         )
     except AfenvError as error:
         raise _not_to_be_had(error) from None
@@ -163,9 +203,7 @@ def _built(project: Project, source: Path) -> tuple[str, bytes]:
 
 
 def _packed(distribution: metadata.Distribution) -> tuple[str, bytes]:
-    """A wheel out of the files of an installed distribution (binary distribution format, PyPA)."""
-    import zipfile
-
+    """afenv's wheel out of the files that are installed of it."""
     info = f"afenv-{distribution.version}.dist-info"
     contents: dict[str, bytes] = {}
     for file in distribution.files or ():
@@ -174,17 +212,4 @@ def _packed(distribution: metadata.Distribution) -> tuple[str, bytes]:
         made_here = name.endswith((".pyc", "/RECORD", "/INSTALLER", "/REQUESTED", "/direct_url.json"))
         if own and not made_here:
             contents[name] = Path(str(file.locate())).read_bytes()
-    rows = io.StringIO()
-    writer = csv.writer(rows, lineterminator="\n")
-    for name in sorted(contents):
-        digest = base64.urlsafe_b64encode(hashlib.sha256(contents[name]).digest()).rstrip(b"=").decode()
-        writer.writerow([name, f"sha256={digest}", len(contents[name])])
-    writer.writerow([f"{info}/RECORD", "", ""])
-    contents[f"{info}/RECORD"] = rows.getvalue().encode()
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
-        for name in sorted(contents, key=lambda name: (name.startswith(info), name)):
-            member = zipfile.ZipInfo(name, _TIME)
-            member.external_attr = 0o100644 << 16
-            archive.writestr(member, contents[name])
-    return f"afenv-{distribution.version}-py3-none-any.whl", out.getvalue()
+    return f"afenv-{distribution.version}-py3-none-any.whl", wheel_of(contents, info)

@@ -54,26 +54,32 @@ def run(*command: str | Path, folder: Path, **variables: str) -> str:
     return done.stdout
 
 
-def test_a_run_in_a_bag(tmp_path: Path, apptainer: str) -> None:
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The analysis, run once."""
     pytest.importorskip("snakemake")
     tool("bwrap")
-    project = tmp_path / "project"
+    project = tmp_path_factory.mktemp("stepped") / "project"
     (project / "src").mkdir(parents=True)
     (project / "kept").mkdir()
     (project / "src/readme.txt").write_text("a count\n")
     (project / "kept/events.txt").write_text("one event\n")
     (project / "afenv.yaml").write_text(MANIFEST)
-    variables = {"AFENV_CACHE_DIR": str(tmp_path / "cache"), "AFENV_RUNTIME": "userns"}
+    for words in (["lock"], ["data", "pin"], ["rerun"]):
+        afenv(project, *words)
+    return project
 
-    def afenv(*words: str | Path) -> str:
-        return run(AFENV, "-q", *words, folder=project, **variables)
 
-    afenv("lock")
-    afenv("data", "pin")
-    afenv("rerun")
+def afenv(project: Path, *words: str | Path) -> str:
+    """Run afenv in the project."""
+    variables = {"AFENV_CACHE_DIR": str(project.parent / "cache"), "AFENV_RUNTIME": "userns"}
+    return run(AFENV, "-q", *words, folder=project, **variables)
+
+
+def test_a_run_in_a_bag(tmp_path: Path, project: Path, apptainer: str) -> None:
     runs = project / ".afenv/runs/default"
-    afenv("archive", "--data", "--results", runs, "--without-afenv", "-o", "../bag")
     bag = tmp_path / "bag"
+    afenv(project, "archive", "--data", "--results", runs, "--without-afenv", "-o", bag)
 
     profiles = ("ro-crate-1.2", "provenance-run-crate-0.5", "workflow-ro-crate-1.0")
     command = [sys.executable, HERE / "rocrate_offline.py", bag / "data", *profiles]
@@ -101,3 +107,37 @@ def test_a_run_in_a_bag(tmp_path: Path, apptainer: str) -> None:
     outputs = place / "run/workflow"
     for path in ("twice.txt", "plots/lines"):
         assert (outputs / path).read_bytes() == (runs / "outputs" / path).read_bytes()
+
+
+def test_the_bag_has_all_that_a_rerun_needs(tmp_path: Path, project: Path) -> None:
+    """Installed from the bag as its README says, without a network; then the same run there, compared."""
+    runs = project / ".afenv/runs/default"
+    bag = tmp_path / "bag"
+    afenv(project, "archive", "--data", "--results", runs, "--no-sif", "-o", bag)
+    readme = (bag / "README.md").read_text()
+    (install,) = (line.strip() for line in readme.splitlines() if "--no-index" in line)
+    assert "'afenv[rerun,compare]'" in install and "which is not here" not in readme
+    cut = [tool("unshare"), "-n" if os.getuid() == 0 else "-rn"]
+    assert "    python3 -m venv ../afenv\n" in readme
+    run(sys.executable, "-m", "venv", "../afenv", folder=bag)
+    run(*cut, "bash", "-c", install.replace("install", "install -q --no-compile"), folder=bag)
+    scripts = tmp_path / "afenv/bin"
+    variables = {
+        "PATH": f"{scripts}:/usr/bin:/bin",
+        "AFENV_CACHE_DIR": str(tmp_path / "cache"),
+        "AFENV_RUNTIME": "userns",
+        "XDG_CACHE_HOME": str(tmp_path / "home"),
+    }
+
+    def there(*words: str | Path) -> str:
+        return run(*cut, *words, folder=bag, **variables)
+
+    assert "--param" in there("afenv", "rerun", "--help")
+    assert there("snakemake", "--version").startswith("9.")
+    found = there(scripts / "python", "-I", "-c", "import afenv, snakemake, uproot; print(afenv.__file__)")
+    assert Path(found.strip()).is_relative_to(tmp_path / "afenv")
+    there("afenv", "-q", "verify", ".")
+    there("afenv", "-q", "restore", ".", "--to", "project", "-o", tmp_path / "again")
+    there("afenv", "-q", "-C", tmp_path / "again", "rerun", "--check", bag)
+    outputs = tmp_path / "again/.afenv/runs/default/outputs"
+    assert (outputs / "twice.txt").read_bytes() == (runs / "outputs/twice.txt").read_bytes()

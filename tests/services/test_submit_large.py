@@ -26,7 +26,7 @@ pytestmark = pytest.mark.services
 
 SIZE = 1_300_000_000  # bytes, of which the server would take no more than 1 GiB in one request
 PART = 64 << 20
-MEMORY = 100 << 20  # bytes that the command may have; the file has thirteen times that
+MEMORY = 80 << 20  # bytes that the command may have; the file has sixteen times that
 FAILS, WAITS = 7, 13  # parts
 MEASURED = """
 import resource, subprocess, sys
