@@ -1,4 +1,4 @@
-"""The layers of an image as one tar stream, laid on one another while they are read.
+"""The layers of an image as one stream of tar members, laid on one another while they are read.
 
 Layers are read from the top down, each once, and nothing is unpacked or kept: a member goes out as it
 came in, unless a layer above has its path, has removed it or emptied its folder, or has something other
@@ -23,7 +23,7 @@ from afenv.errors import AfenvError
 from afenv.layers.tar_header import END, FOLDER, HARD_LINK, header
 from afenv.oci.files import OPAQUE, WHITEOUT
 from afenv.oci.read import OpenedImage
-from afenv.oci.tar_stream import FILES, Piece, TarMember, TarStream, chunks_of, rewritten
+from afenv.oci.tar_stream import FILES, Piece, TarMember, TarStream, chunks_of
 
 _WHITEOUT = WHITEOUT.encode()
 _OPAQUE = OPAQUE.encode()
@@ -37,15 +37,15 @@ class NeedsIndexError(Exception):
     """The layer at a position (the argument) has to be indexed before the stream can be made."""
 
 
-def merged_tar(
+def merged_members(
     opened: OpenedImage,
     *,
     first: Mapping[bytes, bytes] | None = None,
     last: Callable[[Present], Mapping[bytes, bytes]] = lambda _: {},
     indexes: Mapping[int, Index] | None = None,
     advance: Callable[[int], None] = lambda _: None,
-) -> Iterator[Piece]:
-    """The pieces of an uncompressed tar with the files of the whole image.
+) -> Iterator[TarMember]:
+    """The files of the whole image; each has to be used before the next one is asked for.
 
     ``first`` are whole tar members by path, which come first and win over the image's; ``last`` is told
     what is there by then and gives those that come last. ``advance`` is told the stored size of each
@@ -53,26 +53,33 @@ def merged_tar(
     or says what has no meaning.
     """
     above = _Above()
-    for path, member in (first or {}).items():
-        above.add(path, member[156:157])
-        yield memoryview(member)
+    for path, data in (first or {}).items():
+        for member in _made(data):
+            above.add(path, member.kind)
+            yield member
     for position in reversed(range(len(opened.image.layers))):
         with (
             opened.layer(position, buffered=False) as stream,
             closing(chunks_of(stream)) as chunks,
         ):
             layer = _Layer(above, position, (indexes or {}).get(position))
-            for number, one in enumerate(TarStream(chunks).members()):
-                yield from layer.member(number, one)
+            for number, member in enumerate(TarStream(chunks).members()):
+                yield from layer.member(number, member)
         layer.end()
         advance(opened.image.layers[position].size)
     for target in above.waiting:
         raise above.missing_target(target)
     for path in sorted(above.folders - above.paths.keys()):
         above.paths[path] = FOLDER
-        yield memoryview(header(path + b"/", MODE, 0, FOLDER))
-    for member in last(above.paths).values():
-        yield memoryview(member)
+        yield from _made(header(path + b"/", MODE, 0, FOLDER))
+    for data in last(above.paths).values():
+        yield from _made(data)
+
+
+def tar_of(members: Iterable[TarMember]) -> Iterator[Piece]:
+    """The pieces of an uncompressed tar with these members, as they came."""
+    for member in members:
+        yield from member.pieces()
     yield memoryview(END)
 
 
@@ -192,8 +199,8 @@ class _Layer:
         self._emptied: set[bytes] = set()
         self._linked: dict[bytes, list[bytes]] = {}  # paths in lower layers, to links to them
 
-    def member(self, number: int, member: TarMember) -> Iterable[Piece]:
-        """What of a member goes out; to be used up before the next member."""
+    def member(self, number: int, member: TarMember) -> Iterable[TarMember]:
+        """What of a member goes out; to be used before the next member."""
         path = member.path
         if _WHITEOUT in path:
             folder, _, name = path.rpartition(b"/")
@@ -219,7 +226,7 @@ class _Layer:
         for path in names:
             self._placed[path] = found[0]
         if found == [member.path]:
-            return member.pieces()
+            return (member,)
         return self._renamed(member, found)
 
     def _take(self, names: tuple[bytes, ...], kind: bytes) -> list[bytes]:
@@ -240,19 +247,18 @@ class _Layer:
             found += links
         return found
 
-    def _renamed(self, member: TarMember, found: list[bytes]) -> Iterator[Piece]:
-        if found[0] == member.path:
-            yield from member.pieces()
-        else:
-            yield from rewritten(member.raw, found[0])
-            yield from member.content()
+    def _renamed(self, member: TarMember, found: list[bytes]) -> Iterator[TarMember]:
+        if found[0] != member.path:
+            member.rename(found[0])
+        yield member
         for link in found[1:]:
             if member.kind in FILES:
-                yield memoryview(header(link, 0o644, 0, HARD_LINK, target=found[0]))
+                yield from _made(header(link, 0o644, 0, HARD_LINK, target=found[0]))
             else:
-                yield from rewritten(member.raw, link)
+                member.rename(link)
+                yield member
 
-    def _link(self, target: bytes, names: tuple[bytes, ...]) -> Iterator[Piece]:
+    def _link(self, target: bytes, names: tuple[bytes, ...]) -> Iterator[TarMember]:
         below = target not in self._own
         kind = self._own.get(target, HARD_LINK)
         found = self._take(names, kind)
@@ -263,13 +269,18 @@ class _Layer:
             if target not in self._placed or kind not in FILES:
                 raise NeedsIndexError(self._position)
             for link in found:
-                yield memoryview(header(link, 0o644, 0, HARD_LINK, target=self._placed[target]))
+                yield from _made(header(link, 0o644, 0, HARD_LINK, target=self._placed[target]))
             for path in names:
                 self._placed[path] = self._placed[target]
 
     def end(self) -> None:
         """The layer is done: tell those below."""
         self._above.end_layer(self._own, self._removed, self._emptied, self._linked)
+
+
+def _made(data: bytes) -> Iterator[TarMember]:
+    """The member whose headers and content these are."""
+    return TarStream(iter((data,))).members()
 
 
 def _folders(path: bytes) -> Iterator[bytes]:

@@ -57,6 +57,10 @@ class TarMember:
             return (whole,)
         return itertools.chain(self.raw, self.content())
 
+    def rename(self, path: bytes) -> None:
+        """Give it another path, in its raw blocks as well."""
+        self.path, self.raw = path, rewritten(self.raw, path)
+
     def content(self) -> Iterator[Piece]:
         """The content with its padding."""
         size, self.size = self.size, 0

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from afenv.errors import AfenvError
 from afenv.oci.files import _parents, lay, merged, read_layer
-from afenv.oci.merge import merged_tar, with_indexes
+from afenv.oci.merge import merged_members, tar_of, with_indexes
 from afenv.oci.model import ImageBlobs
 from afenv.oci.read import OpenedImage
 from afenv.oci.tree import tree_line
@@ -32,7 +32,7 @@ def stream(image: OpenedImage, **options) -> bytes:
     made = []
 
     def attempt(indexes) -> None:
-        made.append(b"".join(bytes(piece) for piece in merged_tar(image, indexes=indexes, **options)))
+        made.append(b"".join(map(bytes, tar_of(merged_members(image, indexes=indexes, **options)))))
 
     with_indexes(image, attempt)
     return made[-1]

@@ -18,7 +18,7 @@ from typing import Any
 from afenv.digest import sha256_file
 from afenv.errors import AfenvError
 from afenv.oci import media, sif
-from afenv.oci.merge import Index, merged_tar, with_indexes
+from afenv.oci.merge import Index, merged_members, tar_of, with_indexes
 from afenv.oci.model import Descriptor, Image, ImageBlobs
 from afenv.oci.read import OpenedImage
 from afenv.oci.sif_record import SifRecord, holds
@@ -29,13 +29,14 @@ from afenv_builders.apptainer.packing import (
     LATEST,
     LEVELS,
     MOST_LEVELS,
+    OWN,
     Packing,
     Tool,
     find_tool,
     own_tool,
     pack,
 )
-from afenv_builders.apptainer.packing_tar import NotPackedError
+from afenv_builders.apptainer.packing_own import NotPackedError, pack_members
 
 SQUASHFS = "application/vnd.squashfs"
 TARGETS = ("sif", "squashfs", "sandbox")
@@ -222,14 +223,17 @@ def _write(
         path.unlink(missing_ok=True)
         total = sum(layer.size for layer in image.layers)
         with Progress(f"packing {path.name}", total, quiet=quiet) as progress:
-            pieces = merged_tar(
+            members = merged_members(
                 opened,
                 first=runtime_files.first_members(image, record, packing.time),
                 last=lambda present: runtime_files.last_members(present, packing.time),
                 indexes=indexes,
                 advance=progress.advance,
             )
-            pack(tool, packing, pieces, path, offset)
+            if tool.name == OWN:
+                pack_members(members, path, offset, packing)
+            else:
+                pack(tool, packing, tar_of(members), path, offset)
 
     with_indexes(opened, attempt)
     if objects:

@@ -90,7 +90,7 @@ AS_ROOT = ("unshare", "--map-root-user", "--")
 
 
 def own_tool() -> Tool:
-    """Packing in this process, with zstd; see :mod:`afenv_builders.apptainer.packing_tar`."""
+    """Packing in this process, with zstd; see :mod:`afenv_builders.apptainer.packing_own`."""
     import zstandard
 
     version = ".".join(str(number) for number in zstandard.ZSTD_VERSION)
@@ -148,14 +148,8 @@ def _version(name: str, path: str) -> str:
 def pack(tool: Tool, packing: Packing, pieces: Iterable[memoryview], output: Path, offset: int = 0) -> None:
     """Pack a tar into squashfs in ``output``, ``offset`` bytes from its start; nothing is there before.
 
-    E402 if the disk is full, E413 if the tool fails or complains; OSError and NotPackedError where no tool
-    is used (:func:`own_tool`).
+    E402 if the disk is full, E413 if the tool fails or complains.
     """
-    if tool.name == OWN:
-        from afenv_builders.apptainer.packing_tar import pack_tar
-
-        pack_tar(pieces, output, offset, packing)
-        return
     environment = {**os.environ, "LC_ALL": "C", "SOURCE_DATE_EPOCH": str(packing.time)}
     if packing.ahead():
         del environment["SOURCE_DATE_EPOCH"]  # mksquashfs takes it or options

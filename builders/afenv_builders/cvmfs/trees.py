@@ -20,7 +20,7 @@ from typing import Any
 from afenv import canonical
 from afenv.errors import AfenvError
 from afenv.layers.tar_header import FILE, FOLDER, HARD_LINK
-from afenv.oci.merge import Index, NeedsIndexError, merged_tar
+from afenv.oci.merge import Index, NeedsIndexError, merged_members
 from afenv.oci.model import ImageLayer
 from afenv.oci.read import OpenedImage
 from afenv.oci.sif_record import TREE_RECORD, SifRecord
@@ -79,7 +79,7 @@ def flat_tree(
     record = SifRecord(image=image, tool="afenv", compressor="none")
     time = image_time(image)
     yield file_node(CATALOGUE.encode(), b"", time)
-    pieces = merged_tar(
+    members = merged_members(
         opened,
         first=runtime_files.first_members(image, record, time),
         last=lambda present: runtime_files.last_members(present, time),
@@ -87,7 +87,7 @@ def flat_tree(
         advance=advance,
     )
     last: Node | None = None
-    for node in published(map(node_of, TarStream(pieces).members()), note):  # type: ignore[arg-type]
+    for node in published(map(node_of, members), note):
         if node.path == TREE_RECORD.encode():
             last = file_node(node.path, b"".join(node.data()), time)
         else:

@@ -1,12 +1,12 @@
-"""Packing a tar stream into squashfs without other programs: with zstd, by :mod:`afenv.oci.squashfs_write`.
+"""Packing files into squashfs without other programs: with zstd, by :mod:`afenv.oci.squashfs_write`.
 
-The stream is that of :func:`afenv.oci.merge.merged_tar`. Extended attributes and sparse files are not written
-here: :class:`NotPackedError` says so, and one of the host's tools has to do it.
+The files are those of :func:`afenv.oci.merge.merged_members`. Extended attributes and sparse files are not
+written here: :class:`NotPackedError` says so, and one of the host's tools has to do it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from afenv.oci.squashfs_write import (
@@ -26,7 +26,6 @@ from afenv.oci.tar_stream import (
     PAX,
     SPARSE_NAME,
     TarMember,
-    TarStream,
     field_text,
     number,
     pax_records,
@@ -41,26 +40,22 @@ class NotPackedError(Exception):
     """The image has something that is not written here; the argument says what."""
 
 
-def pack_tar(pieces: Iterable[memoryview], output: Path, offset: int, packing: Packing) -> None:
-    """Pack a tar into squashfs in ``output``, ``offset`` bytes from its start; nothing is there before.
+def pack_members(members: Iterable[TarMember], output: Path, offset: int, packing: Packing) -> None:
+    """Pack files into squashfs in ``output``, ``offset`` bytes from its start; nothing is there before.
 
     No file is later than the time of ``packing``; where that is still to come, all have it. Raises
-    NotPackedError, OSError, and what the stream does.
+    NotPackedError, OSError, and what the stream of members does.
     """
     time, ahead = packing.time, packing.ahead()
-    with output.open("xb", buffering=1 << 20) as file:
+    with output.open("x+b", buffering=1 << 20) as file:
         file.seek(offset)
         writer = SquashfsWriter(file, level=packing.level, threads=packing.threads, time=time)
         try:
-            for member in TarStream(_chunks(pieces)).members():
+            for member in members:
                 _add(writer, member, time, ahead)
             writer.finish()
         finally:
             writer.close()
-
-
-def _chunks(pieces: Iterable[memoryview]) -> Iterator[bytes]:
-    yield from pieces  # type: ignore[misc]  # whatever a memoryview can be made of will do
 
 
 def _add(writer: SquashfsWriter, member: TarMember, time: int, ahead: bool) -> None:
