@@ -299,3 +299,15 @@ def test_any_layers(store, layers):
     assume(not any(kinds.get(parent, "d") != "d" for path in kinds for parent in _parents(path)))
     assert tar == stream(image)
     assert lines(tar) == wanted
+
+
+def test_content_that_nobody_reads_is_passed_over(store):
+    """That of a member as it came, and that of one which goes out under the path of a link."""
+    image = opened(
+        store,
+        [file("a", "1" * 900), file("c", "3")],
+        [hardlink("b", "a")],
+        [file("a", "2" * 5000), file("d")],
+    )
+    found = [(member.path, member.kind, member.size) for member in merged_members(image)]
+    assert found == [(b"a", b"0", 5120), (b"d", b"0", 512), (b"b", b"0", 1024), (b"c", b"0", 512)]

@@ -9,16 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from afenv.oci.squashfs_write import (
-    BLOCK_DEVICE,
-    DEVICE,
-    FILE,
-    FOLDER,
-    LINK,
-    PIPE,
-    Node,
-    SquashfsWriter,
-)
+from afenv.oci.squashfs_inodes import BLOCK_DEVICE, DEVICE, FILE, FOLDER, LINK, PIPE, Node
+from afenv.oci.squashfs_write import SquashfsWriter
 from afenv.oci.tar_stream import (
     FILES,
     GNU_LINK,
