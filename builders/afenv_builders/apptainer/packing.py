@@ -31,6 +31,7 @@ MOST_LEVELS: dict[str, int] = {"zstd": 22, "gzip": 9}
 MEMORY = 128  # MiB that the tool may take for its buffers; more makes it slower
 ELSEWHERE = ("/usr/sbin", "/sbin")  # folders that an ordinary user may not have in PATH
 OWN = "afenv"  # packing without a program of the host
+FORM = 2  # of what is packed without one: another number where the same files give other bytes
 BATCH = 1 << 20
 MOST_PIECES = 1000  # of one writev; Linux takes 1024
 LATEST = 0xFFFFFFFF  # squashfs has 32 bits for a time
@@ -94,7 +95,7 @@ def own_tool() -> Tool:
     import zstandard
 
     version = ".".join(str(number) for number in zstandard.ZSTD_VERSION)
-    return Tool(name=OWN, path="", version=f"afenv's own writer, zstd {version}")
+    return Tool(name=OWN, path="", version=f"afenv's own writer {FORM}, zstd {version}")
 
 
 def find_tool(compressor: str) -> Tool | None:
