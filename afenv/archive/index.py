@@ -197,16 +197,9 @@ KNOWN = {
 }
 
 
-def schema() -> Any:
-    """The JSON Schema of the index."""
-    from afenv.specs import specs_folder
-
-    return json.loads((specs_folder() / "archive" / "v1" / "schema.json").read_bytes())
-
-
 def parse_index(data: bytes, place: str) -> ArchiveIndex:
     """The index in some bytes; E726 if it is newer, E727 if it is damaged, E725 for a path outside."""
-    from afenv.documents.schema import schema_errors
+    from afenv.documents.schema import schema_errors, schema_of
 
     try:
         if len(data) > LIMIT:
@@ -219,7 +212,7 @@ def parse_index(data: bytes, place: str) -> ArchiveIndex:
     version = value.get("afenv-archive")
     if isinstance(version, int) and not isinstance(version, bool) and version > FORMAT_VERSION:
         raise AfenvError("E726", f"the archive has format version {version}", place=place)
-    errors = schema_errors(value, schema())
+    errors = schema_errors(value, schema_of("archive"))
     if errors:
         raise AfenvError.many(
             [

@@ -6,7 +6,6 @@ attachments say.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,10 +16,9 @@ from typing import Any
 from afenv.attest.facts import Facts
 from afenv.attest.keys import PublicKey, load_public, read_public
 from afenv.attest.licenses import NOASSERTION
-from afenv.documents.schema import schema_problems
+from afenv.documents.schema import schema_of, schema_problems
 from afenv.documents.yaml_tree import read_yaml
 from afenv.errors import AfenvError, Problem
-from afenv.specs import specs_folder
 
 FORMAT_VERSION = 1
 DEEPEST = 50  # brackets in a licence's expression
@@ -51,10 +49,6 @@ class Policy:
     packages: tuple[str, ...] = ()  # denied
 
 
-def _schema() -> Any:
-    return json.loads((specs_folder() / "policy" / "v1" / "schema.json").read_bytes())
-
-
 def parse_policy(data: bytes, place: str, folder: Path) -> Policy:
     """The policy in some bytes; files of keys are looked for in ``folder``.
 
@@ -66,7 +60,7 @@ def parse_policy(data: bytes, place: str, folder: Path) -> Policy:
     if isinstance(version, int) and not isinstance(version, bool) and version != FORMAT_VERSION:
         message = f"expected format version {FORMAT_VERSION}, found {version}"
         raise AfenvError("E015", message, place=document.value_place(("afenv-policy",)))
-    problems: list[Problem] = [*document.problems, *schema_problems(document, _schema())]
+    problems: list[Problem] = [*document.problems, *schema_problems(document, schema_of("policy"))]
     if problems:
         raise AfenvError.many(problems)
     licenses, sources, code = (tree.get(name) or {} for name in ("licenses", "sources", "code"))

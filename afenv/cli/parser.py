@@ -10,14 +10,7 @@ from typing import cast
 import afenv
 from afenv.cli.parser_archive import add_archive, add_restore
 from afenv.cli.parser_building import add_build, add_lock
-from afenv.cli.parser_common import (
-    add_allow_dirty,
-    add_common,
-    add_environment,
-    add_json,
-    add_locked,
-    help_width,
-)
+from afenv.cli.parser_common import add_common, help_width
 from afenv.cli.parser_compare import add_compare
 from afenv.cli.parser_export import add_export, add_import
 from afenv.cli.parser_facility import add_facility
@@ -72,29 +65,13 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
 
     add_build(command)
     add_run(command)
-    sub = command(
-        "rerun",
-        "run the steps of the analysis that are out of date",
-        "With --set or --param it is a recast: the same analysis on other data or values.",
-    )
-    add_rerun(sub)
-    add_locked(sub)
-    add_allow_dirty(sub)
-    add_json(sub)
-
-    sub = command(
-        "compare",
-        "compare the results of two runs, or of a run and an archive",
-        "By bytes, then by meaning. Exit status 0: the same, 1: different, 2: cannot be compared.",
-    )
-    add_compare(sub)
-    add_json(sub)
-
+    add_rerun(command)
+    add_compare(command)
     add_images(command)
     add_signing(command)
-    add_archive(command, add_environment, add_allow_dirty, add_json)
-    add_restore(command, add_environment, add_json)
-    add_submit(command, add_json)
+    add_archive(command)
+    add_restore(command)
+    add_submit(command)
 
     add_keeping(command)
     add_facility(command)
@@ -102,7 +79,7 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
     if only in (None, "cvmfs"):
         from afenv.cli.parser_cvmfs import add_cvmfs
 
-        add_cvmfs(command, common=partial(add_common, top=False), with_json=add_json, width=help_width())
+        add_cvmfs(command)
 
     if only in (None, "data"):
         from afenv.cli.parser_data import add_data

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
-Command = Callable[..., argparse.ArgumentParser]
-Option = Callable[[argparse.ArgumentParser], None]
+from afenv.cli.parser_common import Command, add_allow_dirty, add_environment, add_json
 
 
-def add_archive(command: Command, environment: Option, allow_dirty: Option, as_json: Option) -> None:
+def add_archive(command: Command) -> None:
     """``afenv archive``."""
     sub = command(
         "archive",
         "write one bag with the image, everything that it was built from, and how to use both",
         "What is locked is built first, if it is not built yet.",
     )
-    environment(sub)
+    add_environment(sub)
     group = sub.add_mutually_exclusive_group(required=True)
     group.add_argument(
         "-o", "--output", type=Path, metavar="BAG", help="where to write: a folder, BAG.zip or BAG.tar"
@@ -59,8 +57,8 @@ def add_archive(command: Command, environment: Option, allow_dirty: Option, as_j
         help="leave out packages whose licence limits who may pass them on, and layers that hold them",
     )
     sub.add_argument("--without-afenv", action="store_true", help="do not take afenv's own wheels along")
-    allow_dirty(sub)
-    as_json(sub)
+    add_allow_dirty(sub)
+    add_json(sub)
 
 
 def add_to_verify(sub: argparse.ArgumentParser) -> None:
@@ -72,7 +70,7 @@ def add_to_verify(sub: argparse.ArgumentParser) -> None:
     )
 
 
-def add_restore(command: Command, environment: Option, as_json: Option) -> None:
+def add_restore(command: Command) -> None:
     """``afenv restore``."""
     sub = command(
         "restore",
@@ -80,7 +78,7 @@ def add_restore(command: Command, environment: Option, as_json: Option) -> None:
         "Only what is needed is read, and it is checked.",
     )
     sub.add_argument("bag", help="a bag: a folder, .zip, .tar, .parts.json, or ROOT#NAME in an OCFL store")
-    environment(sub)
+    add_environment(sub)
     sub.add_argument(
         "--to",
         metavar="FORM",
@@ -104,4 +102,4 @@ def add_restore(command: Command, environment: Option, as_json: Option) -> None:
     sub.add_argument(
         "-o", "--output", metavar="OUT", help="a folder or file; for a registry HOST[:PORT]/NAME[:TAG]"
     )
-    as_json(sub)
+    add_json(sub)

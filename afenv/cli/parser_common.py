@@ -8,9 +8,8 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-Command = Callable[
-    ..., argparse.ArgumentParser
-]  # makes the parser of a command from its name, a text and a detail
+# makes the parser of a command from its name, a text and a detail
+Command = Callable[..., argparse.ArgumentParser]
 
 
 @cache

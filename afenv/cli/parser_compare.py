@@ -1,13 +1,19 @@
-"""The options of ``afenv compare``."""
+"""The grammar of ``afenv compare``."""
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
+from afenv.cli.parser_common import Command, add_json
 
-def add_compare(sub: argparse.ArgumentParser) -> None:
-    """Give the parser of ``afenv compare`` its options; those that it shares are added by the caller."""
+
+def add_compare(command: Command) -> None:
+    """Add ``compare``."""
+    sub = command(
+        "compare",
+        "compare the results of two runs, or of a run and an archive",
+        "By bytes, then by meaning. Exit status 0: the same, 1: different, 2: cannot be compared.",
+    )
     sub.add_argument("first", type=Path, metavar="RUN", help="the folder of a run, or of results")
     sub.add_argument(
         "second",
@@ -27,3 +33,4 @@ def add_compare(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--relative", type=float, metavar="R", help="relative tolerance of all numbers")
     sub.add_argument("--absolute", type=float, metavar="A", help="absolute tolerance of all numbers")
     sub.add_argument("--common", action="store_true", help="compare only the files that both have")
+    add_json(sub)

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from afenv.cli.parser_common import (
+    Command,
+    add_allow_dirty,
+    add_common,
+    add_environment,
+    add_json,
+    help_width,
+)
 from afenv.cli.parser_publishing import add_publishing
 
-Adds = Callable[[argparse.ArgumentParser], None]
 
-
-def add_cvmfs(
-    command: Callable[[str, str, str], argparse.ArgumentParser], *, common: Adds, with_json: Adds, width: int
-) -> None:
-    """Add the command and its actions; ``command(name, text, detail)`` makes its parser.
-
-    ``common`` adds the options that every command has, ``with_json`` adds ``--json``, and help is ``width``
-    columns wide.
-    """
+def add_cvmfs(command: Command) -> None:
+    """Add the command and its actions."""
     parser = command(
         "cvmfs",
         "look into CVMFS repositories, without a client; publish images",
@@ -32,37 +31,35 @@ def add_cvmfs(
             name,
             help=text,
             description=f"{text[0].upper()}{text[1:]}.{' ' if detail else ''}{detail}",
-            formatter_class=partial(argparse.HelpFormatter, width=width),
+            formatter_class=partial(argparse.HelpFormatter, width=help_width()),
             allow_abbrev=False,
         )
-        common(sub)
+        add_common(sub, top=False)
         return sub
 
-    _looking(action("info", "show what a repository has published, with its tags"), with_json)
-    _looking(action("ls", "list what is in a folder of a repository"), with_json)
+    _looking(action("info", "show what a repository has published, with its tags"))
+    _looking(action("ls", "list what is in a folder of a repository"))
     sub = action("get", "write the content of a file of a repository")
-    _looking(sub, with_json)
+    _looking(sub)
     sub.add_argument("-o", "--output", type=Path, metavar="FILE", help="where (default: standard output)")
     sub = action(
         "trace",
         "add what a command reads of CVMFS to what the lock embeds",
         "It runs in the environment's image, without network, and then once more with what was found alone.",
     )
-    sub.add_argument("-e", "--environment", metavar="ENV", help="which environment")
-    sub.add_argument(
-        "--allow-dirty", action="store_true", help="accept a checkout with changes that are not committed"
-    )
+    add_environment(sub)
+    add_allow_dirty(sub)
     sub.add_argument(
         "arguments", nargs="*", metavar="CMD", help="the command (default: the manifest's own), after --"
     )
-    with_json(sub)
-    add_publishing(action, with_json)
+    add_json(sub)
+    add_publishing(action)
 
 
-def _looking(sub: argparse.ArgumentParser, with_json: Adds) -> None:
+def _looking(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "target", metavar="TARGET", help="a repository such as sft.cern.ch, or a path below /cvmfs"
     )
     sub.add_argument("--tag", metavar="TAG", help="a named snapshot (default: the newest)")
     sub.add_argument("--root-hash", metavar="HASH", help="the revision with this root hash")
-    with_json(sub)
+    add_json(sub)

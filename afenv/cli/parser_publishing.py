@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
-from afenv.cli.parser_common import Command
+from afenv.cli.parser_common import Command, add_json
 
 
-def add_publishing(command: Command, with_json: Callable[[argparse.ArgumentParser], None]) -> None:
+def add_publishing(command: Command) -> None:
     """Add the four commands; ``command`` makes one from its name and text."""
     sub = command(
         "publish",
@@ -19,20 +18,20 @@ def add_publishing(command: Command, with_json: Callable[[argparse.ArgumentParse
     sub.add_argument("image", type=Path, help="an OCI layout (a folder) or an image archive")
     sub.add_argument("reference", help="the name: REGISTRY/REPOSITORY[:TAG]")
     _target(sub, wishes=True)
-    with_json(sub)
+    add_json(sub)
 
     sub = command("list", "list the published images")
     _target(sub)
-    with_json(sub)
+    add_json(sub)
 
     sub = command("remove", "remove the name of a published image", "Its files stay until `afenv cvmfs gc`.")
     sub.add_argument("reference", help="the name: REGISTRY/REPOSITORY[:TAG]")
     _target(sub)
-    with_json(sub)
+    add_json(sub)
 
     sub = command("gc", "remove the trees and layers that no published name leads to")
     _target(sub)
-    with_json(sub)
+    add_json(sub)
 
 
 def _target(sub: argparse.ArgumentParser, *, wishes: bool = False) -> None:

@@ -1,13 +1,19 @@
-"""The options of ``afenv rerun``."""
+"""The grammar of ``afenv rerun``."""
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
+from afenv.cli.parser_common import Command, add_allow_dirty, add_json, add_locked
 
-def add_rerun(sub: argparse.ArgumentParser) -> None:
-    """Give the parser of ``afenv rerun`` its options; those that it shares are added by the caller."""
+
+def add_rerun(command: Command) -> None:
+    """Add ``rerun``."""
+    sub = command(
+        "rerun",
+        "run the steps of the analysis that are out of date",
+        "With --set or --param it is a recast: the same analysis on other data or values.",
+    )
     sub.add_argument("steps", nargs="*", metavar="STEP", help="these, and what they need (default: all)")
     sub.add_argument(
         "--set",
@@ -44,3 +50,6 @@ def add_rerun(sub: argparse.ArgumentParser) -> None:
         help="compare with the reference results of an archive, or of a folder (exit 0: the same, else 1)",
     )
     sub.add_argument("--dry-run", action="store_true", help="say what is out of date; run nothing")
+    add_locked(sub)
+    add_allow_dirty(sub)
+    add_json(sub)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable
 from pathlib import Path
 
-Command = Callable[..., argparse.ArgumentParser]
-Option = Callable[[argparse.ArgumentParser], None]
+from afenv.cli.parser_common import Command, add_json
 
 
-def add_submit(command: Command, as_json: Option) -> None:
+def add_submit(command: Command) -> None:
     """``afenv submit``."""
     sub = command(
         "submit",
@@ -31,4 +28,4 @@ def add_submit(command: Command, as_json: Option) -> None:
         "--restricted", action="store_true", help="InvenioRDM: close the files; the record stays public"
     )
     sub.add_argument("--type", metavar="TYPE", help="cap: the type of the analysis, such as cms-analysis")
-    as_json(sub)
+    add_json(sub)

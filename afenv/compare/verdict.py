@@ -17,9 +17,7 @@ from afenv.errors import AfenvError
 
 def read_verdict(path: Path) -> dict[str, Any]:
     """The verdict in a file; E001 if there is none, E780 if it is no valid one, or contradicts itself."""
-    from afenv.documents.schema import schema_errors
-    from afenv.documents.yaml_tree import format_path
-    from afenv.specs import specs_folder
+    from afenv.documents.schema import check_json
 
     place = str(path)
     try:
@@ -32,10 +30,7 @@ def read_verdict(path: Path) -> dict[str, Any]:
     if isinstance(version, int) and version != FORMAT_VERSION:
         message = f"expected format version {FORMAT_VERSION}, found {version}"
         raise AfenvError("E780", message, place=place, path="afenv-comparison")
-    schema = json.loads((specs_folder() / "comparison" / "v1" / "schema.json").read_bytes())
-    for wrong in schema_errors(tree, schema):
-        where = format_path(tuple(wrong.absolute_path))
-        raise AfenvError("E780", wrong.message[:200], place=place, path=where or None)
+    check_json(tree, "comparison", "E780", place)
     outcomes = [file["outcome"] for file in tree["files"]]
     if tree["verdict"] != verdict(outcomes):
         message = f"the verdict on these files is {verdict(outcomes)}"

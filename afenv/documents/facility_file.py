@@ -46,10 +46,6 @@ class KeyStore(Protocol):
         ...  # pragma: no cover
 
 
-def _schema() -> Any:
-    return json.loads((specs_folder() / "facility" / "v1" / "schema.json").read_bytes())
-
-
 def _line(problem: Problem) -> tuple[int, int]:
     parts = (problem.place or "").rsplit(":", 2)
     return (int(parts[1]), int(parts[2])) if len(parts) == 3 and parts[2].isdigit() else (0, 0)
@@ -60,7 +56,7 @@ def parse_facility(data: bytes, place: str) -> FacilityProfile:
 
     Raises E002 to E004 and E010 to E015, all problems at once.
     """
-    from afenv.documents.schema import schema_problems
+    from afenv.documents.schema import schema_of, schema_problems
     from afenv.documents.yaml_tree import read_yaml
 
     document = read_yaml(data, place)
@@ -70,7 +66,7 @@ def parse_facility(data: bytes, place: str) -> FacilityProfile:
         message = f"expected format version {FORMAT_VERSION}, found {number}"
         where = document.value_place(("afenv-facility",))
         raise AfenvError("E015", message, place=where, path="afenv-facility")
-    problems = [*document.problems, *schema_problems(document, _schema())]
+    problems = [*document.problems, *schema_problems(document, schema_of("facility"))]
     if not problems:
         problems = list(contradictions(document))
     if problems:

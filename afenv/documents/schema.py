@@ -7,6 +7,7 @@ message. Three keywords of our own help: ``x-expected`` is what a message says w
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
@@ -14,7 +15,8 @@ from typing import Any
 
 from afenv.documents.suggest import did_you_mean, one_of
 from afenv.documents.yaml_tree import Document, DocumentPath, format_path
-from afenv.errors import Problem
+from afenv.errors import AfenvError, Problem
+from afenv.specs import specs_folder
 
 _TYPES = {
     "object": "a mapping",
@@ -204,6 +206,18 @@ def _validator_class() -> Any:
 
     extend: Any = jsonschema.validators.extend
     return extend(jsonschema.Draft202012Validator, {"pattern": _pattern})
+
+
+def schema_of(document: str) -> Any:
+    """The JSON Schema of a kind of document, by the name of its folder in ``specs/``."""
+    return json.loads((specs_folder() / document / "v1" / "schema.json").read_bytes())
+
+
+def check_json(value: Any, document: str, code: str, place: str) -> None:
+    """An AfenvError of this code, with the path, for the first thing that the document's schema refuses."""
+    for wrong in schema_errors(value, schema_of(document)):
+        where = format_path(tuple(wrong.absolute_path))
+        raise AfenvError(code, wrong.message[:200], place=place, path=where or None)
 
 
 def schema_errors(value: Any, schema: Mapping[str, Any]) -> list[Any]:

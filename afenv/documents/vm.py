@@ -16,7 +16,6 @@ from afenv import canonical
 from afenv.documents.lock import LockedFile
 from afenv.errors import AfenvError
 from afenv.record import field, record
-from afenv.specs import specs_folder
 
 FILE_NAME = "vm.json"
 FORMAT_VERSION = 1
@@ -110,7 +109,7 @@ def parse_vm(data: bytes, place: str) -> VirtualMachine:
 
     E002 for what is no JSON, E015 for a newer format, E010 to E013 for what the schema does not allow.
     """
-    from afenv.documents.schema import schema_problems
+    from afenv.documents.schema import schema_of, schema_problems
     from afenv.documents.yaml_tree import read_yaml
 
     try:
@@ -121,8 +120,7 @@ def parse_vm(data: bytes, place: str) -> VirtualMachine:
     if isinstance(number, int) and not isinstance(number, bool) and number != FORMAT_VERSION:
         message = f"expected format version {FORMAT_VERSION}, found {number}"
         raise AfenvError("E015", message, place=place, path="afenv-vm")
-    schema = json.loads((specs_folder() / "vm" / "v1" / "schema.json").read_bytes())
-    problems = list(schema_problems(read_yaml(data, place), schema))
+    problems = list(schema_problems(read_yaml(data, place), schema_of("vm")))
     if problems:
         raise AfenvError.many(problems)
     kernel = tree["kernel"]

@@ -147,9 +147,7 @@ def write_record(folder: RunFolder, record: Mapping[str, Any]) -> None:
 
 def read_record(path: Path) -> dict[str, Any]:
     """The record at a path, or in the folder of a run; E001 if there is none, E760 if it is no valid one."""
-    from afenv.documents.schema import schema_errors
-    from afenv.documents.yaml_tree import format_path
-    from afenv.specs import specs_folder
+    from afenv.documents.schema import check_json
 
     place = path / RECORD if path.is_dir() else path
     try:
@@ -162,9 +160,6 @@ def read_record(path: Path) -> dict[str, Any]:
     if isinstance(version, int) and version != FORMAT_VERSION:
         message = f"expected format version {FORMAT_VERSION}, found {version}"
         raise AfenvError("E760", message, place=str(place), path="afenv-run")
-    schema = json.loads((specs_folder() / "run" / "v1" / "schema.json").read_bytes())
-    for wrong in schema_errors(tree, schema):
-        where = format_path(tuple(wrong.absolute_path))
-        raise AfenvError("E760", wrong.message[:200], place=str(place), path=where or None)
+    check_json(tree, "run", "E760", str(place))
     found: dict[str, Any] = tree
     return found

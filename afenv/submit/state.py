@@ -85,9 +85,8 @@ class State:
 
 def parse_state(data: bytes, place: str) -> dict[str, Any]:
     """The content of a state file, held to its specification (specs/submission/v1); E749 with the path."""
-    from afenv.documents.schema import schema_errors
+    from afenv.documents.schema import check_json
     from afenv.documents.yaml_tree import format_path
-    from afenv.specs import specs_folder
 
     try:
         value = json.loads(data)
@@ -97,10 +96,7 @@ def parse_state(data: bytes, place: str) -> dict[str, Any]:
     if isinstance(version, int) and version is not True and version > VERSION:
         message = f"this has format version {version}, and {VERSION} is the newest that is known"
         raise AfenvError("E749", message, place=place, path="afenv-submission")
-    schema = json.loads((specs_folder() / "submission" / "v1" / "schema.json").read_bytes())
-    for wrong in schema_errors(value, schema):
-        where = format_path(tuple(wrong.absolute_path))
-        raise AfenvError("E749", wrong.message[:200], place=place, path=where or None)
+    check_json(value, "submission", "E749", place)
     found: dict[str, Any] = value
     if found["record"] is None and found["step"] in ("draft", "publishing", "published"):
         raise AfenvError("E749", f"the step {found['step']} has no record", place=place, path="record")

@@ -28,7 +28,7 @@ from afenv.documents.manifest import PypiSection
 from afenv.errors import AfenvError
 from afenv.resolve.pypi_inputs import normalised
 from afenv.store.fetch import Fetcher
-from afenv.workflow.archive_repack import repacked, wheel_of
+from afenv.workflow.archive_repack import repacked
 from afenv.workflow.project import Project
 
 FOLDER = "software"
@@ -178,7 +178,7 @@ def own_wheel(project: Project) -> tuple[str, bytes]:
     place = json.loads(origin) if origin else {}
     if place.get("dir_info", {}).get("editable"):
         return _built(project, Path(place["url"].removeprefix("file://")))
-    return _packed(distribution)
+    return repacked(distribution)
 
 
 def _built(project: Project, source: Path) -> tuple[str, bytes]:
@@ -200,16 +200,3 @@ def _built(project: Project, source: Path) -> tuple[str, bytes]:
             reason = (done.stderr.strip().splitlines() or ["uv said nothing"])[-1]
             raise AfenvError("E736", f"afenv's wheel cannot be built: {reason}", place=str(source))
         return wheels[0].name, wheels[0].read_bytes()
-
-
-def _packed(distribution: metadata.Distribution) -> tuple[str, bytes]:
-    """afenv's wheel out of the files that are installed of it."""
-    info = f"afenv-{distribution.version}.dist-info"
-    contents: dict[str, bytes] = {}
-    for file in distribution.files or ():
-        name = file.as_posix()
-        own = name.startswith(("afenv/", "afenv_builders/", "afenv_registry/", f"{info}/"))
-        made_here = name.endswith((".pyc", "/RECORD", "/INSTALLER", "/REQUESTED", "/direct_url.json"))
-        if own and not made_here:
-            contents[name] = Path(str(file.locate())).read_bytes()
-    return f"afenv-{distribution.version}-py3-none-any.whl", wheel_of(contents, info)
