@@ -17,7 +17,8 @@ layer, which is made by reading it once more.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, contextmanager
+from typing import Generic, Protocol, TypeVar
 
 from afenv.errors import AfenvError
 from afenv.layers.tar_header import END, FOLDER, HARD_LINK, header
@@ -33,40 +34,81 @@ Present = Mapping[bytes, bytes]  # path to type flag
 Index = Mapping[int, tuple[bytes, ...]]  # number of a member to its paths; what is not there is dropped
 
 
+class Member(Protocol):
+    """A member of a layer: normal path, type flag as in a tar, and the target of a hard link."""
+
+    path: bytes
+    kind: bytes
+    target: bytes
+
+    def rename(self, path: bytes) -> None:
+        """Give it another path."""
+        ...  # pragma: no cover
+
+
+M = TypeVar("M", bound=Member)
+Made = TypeVar("Made", bound=Member, covariant=True)
+
+
+class Layers(Protocol[Made]):
+    """The layers of an image, counted from 0 at the bottom."""
+
+    def __len__(self) -> int: ...  # pragma: no cover
+
+    def members(self, position: int) -> AbstractContextManager[Iterator[Made]]:
+        """The members of a layer, in its order."""
+        ...  # pragma: no cover
+
+
+class TarLayers:
+    """The layers of an image as tars; ``advance`` is told the stored size of each that was read."""
+
+    def __init__(self, opened: OpenedImage, advance: Callable[[int], None] = lambda _: None) -> None:
+        self._opened = opened
+        self._advance = advance
+
+    def __len__(self) -> int:
+        return len(self._opened.image.layers)
+
+    @contextmanager
+    def members(self, position: int) -> Iterator[Iterator[TarMember]]:
+        """The members of a layer, while it is inflated in a thread."""
+        with (
+            self._opened.layer(position, buffered=False) as stream,
+            closing(chunks_of(stream)) as chunks,
+        ):
+            yield TarStream(chunks).members()
+        self._advance(self._opened.image.layers[position].size)
+
+
 class NeedsIndexError(Exception):
     """The layer at a position (the argument) has to be indexed before the stream can be made."""
 
 
 def merged_members(
-    opened: OpenedImage,
+    layers: Layers[M],
     *,
     first: Mapping[bytes, bytes] | None = None,
     last: Callable[[Present], Mapping[bytes, bytes]] = lambda _: {},
     indexes: Mapping[int, Index] | None = None,
-    advance: Callable[[int], None] = lambda _: None,
-) -> Iterator[TarMember]:
+) -> Iterator[M | TarMember]:
     """The files of the whole image; each has to be used before the next one is asked for.
 
     ``first`` are whole tar members by path, which come first and win over the image's; ``last`` is told
-    what is there by then and gives those that come last. ``advance`` is told the stored size of each
-    layer that is done. Raises NeedsIndexError (see :func:`with_indexes`), and E510 if a layer is damaged
-    or says what has no meaning.
+    what is there by then and gives those that come last. Raises NeedsIndexError (see
+    :func:`with_indexes`), and E510 if a layer is damaged or says what has no meaning.
     """
     above = _Above()
     for path, data in (first or {}).items():
-        for member in _made(data):
-            above.add(path, member.kind)
-            yield member
-    for position in reversed(range(len(opened.image.layers))):
-        with (
-            opened.layer(position, buffered=False) as stream,
-            closing(chunks_of(stream)) as chunks,
-        ):
-            layer = _Layer(above, position, (indexes or {}).get(position))
-            for number, member in enumerate(TarStream(chunks).members()):
+        for made in _made(data):
+            above.add(path, made.kind)
+            yield made
+    for position in reversed(range(len(layers))):
+        layer: _Layer[M] = _Layer(above, position, (indexes or {}).get(position))
+        with layers.members(position) as members:
+            for number, member in enumerate(members):
                 yield from layer.member(number, member)
         layer.end()
-        advance(opened.image.layers[position].size)
     for target in above.waiting:
         raise above.missing_target(target)
     for path in sorted(above.folders - above.paths.keys()):
@@ -83,7 +125,7 @@ def tar_of(members: Iterable[TarMember]) -> Iterator[Piece]:
     yield memoryview(END)
 
 
-def with_indexes(opened: OpenedImage, attempt: Callable[[Mapping[int, Index]], None]) -> None:
+def with_indexes(layers: Layers[Member], attempt: Callable[[Mapping[int, Index]], None]) -> None:
     """Call ``attempt``, and again with an index more as long as it raises NeedsIndexError."""
     indexes: dict[int, Index] = {}
     while True:
@@ -91,13 +133,13 @@ def with_indexes(opened: OpenedImage, attempt: Callable[[Mapping[int, Index]], N
             attempt(indexes)
         except NeedsIndexError as needed:
             (position,) = needed.args
-            with opened.layer(position, buffered=False) as stream, closing(chunks_of(stream)) as chunks:
-                indexes[position] = index_layer(TarStream(chunks).members())
+            with layers.members(position) as members:
+                indexes[position] = index_layer(members)
         else:
             return
 
 
-def index_layer(members: Iterator[TarMember]) -> Index:
+def index_layer(members: Iterable[Member]) -> Index:
     """Which members of a layer stay, and under which paths: the last one of a path wins, and a file has
     the paths of its hard links as well."""
     owner: dict[bytes, int] = {}  # path to the member that has the content
@@ -186,7 +228,7 @@ class _Above:
         return AfenvError("E510", f"{_text(link)} is a hard link to {_text(target)}, which does not exist")
 
 
-class _Layer:
+class _Layer(Generic[M]):
     """One layer while it is read."""
 
     def __init__(self, above: _Above, position: int, index: Index | None) -> None:
@@ -199,7 +241,7 @@ class _Layer:
         self._emptied: set[bytes] = set()
         self._linked: dict[bytes, list[bytes]] = {}  # paths in lower layers, to links to them
 
-    def member(self, number: int, member: TarMember) -> Iterable[TarMember]:
+    def member(self, number: int, member: M) -> Iterable[M | TarMember]:
         """What of a member goes out; to be used before the next member."""
         path = member.path
         if _WHITEOUT in path:
@@ -247,7 +289,7 @@ class _Layer:
             found += links
         return found
 
-    def _renamed(self, member: TarMember, found: list[bytes]) -> Iterator[TarMember]:
+    def _renamed(self, member: M, found: list[bytes]) -> Iterator[M | TarMember]:
         if found[0] != member.path:
             member.rename(found[0])
         yield member

@@ -1,4 +1,4 @@
-"""Compressing the blocks of a squashfs image with zstd, in threads."""
+"""Compressing the blocks of a squashfs image with zstd, in threads or on the spot."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ _BATCH = 8  # blocks that a thread is given at once: waking it and waiting for P
 
 
 class Compressor:
-    """Threads that compress blocks; what comes back keeps the order of :meth:`give`."""
+    """Threads that compress blocks; what comes back keeps the order of :meth:`give`.
+
+    Without threads a block is compressed when it is given.
+    """
 
     def __init__(self, level: int, threads: int) -> None:
         self._level = level
@@ -23,7 +26,8 @@ class Compressor:
         self._ready: deque[Block] = deque()
         self._given = self._taken = 0  # batches
         self._waiting = 0
-        self._most = (2 * threads + 1) * _BATCH
+        self._most = (2 * threads + 1) * _BATCH if threads else 0
+        self._compress = None if threads else zstd(level)
         self._threads = [Thread(target=self._work, daemon=True) for _ in range(threads)]
         for thread in self._threads:
             thread.start()
@@ -35,8 +39,11 @@ class Compressor:
 
     def give(self, block: Block) -> None:
         """Have a block compressed, which must not change until it is taken."""
-        self._open.append(block)
         self._waiting += 1
+        if self._compress is not None:
+            self._ready.append(_smaller(self._compress(block), block))
+            return
+        self._open.append(block)
         if len(self._open) == _BATCH:
             self._end_batch()
 
@@ -86,3 +93,10 @@ def zstd(level: int):  # type: ignore[no-untyped-def]  # its own type is a metho
     import zstandard
 
     return zstandard.ZstdCompressor(level=level).compress
+
+
+def unzstd(data: bytes) -> bytes:
+    """What :func:`zstd` compressed."""
+    import zstandard
+
+    return zstandard.ZstdDecompressor().decompress(data)

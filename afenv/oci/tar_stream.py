@@ -172,15 +172,28 @@ class TarStream:
             raise _damaged("it ends too early")
 
 
+def chunks_read(stream: BinaryIO) -> Iterator[bytes]:
+    """The stream in chunks; E510 if it cannot be inflated."""
+    while data := _read(stream):
+        yield data
+
+
+def _read(stream: BinaryIO) -> bytes:
+    try:
+        return stream.read(CHUNK)
+    except (EOFError, OSError, zlib.error) as error:
+        raise AfenvError("E510", f"a layer cannot be read: {error}") from None
+
+
 def chunks_of(stream: BinaryIO) -> Generator[bytes, None, None]:
-    """The stream in chunks, read ahead in a thread, so that inflating goes on while others work."""
+    """As :func:`chunks_read`, but read ahead in a thread, so that inflating goes on while others work."""
     queue: Queue[bytes | BaseException] = Queue(AHEAD)
     stopped = Event()
 
     def read() -> None:
         try:
             while not stopped.is_set():
-                data = stream.read(CHUNK)
+                data = _read(stream)
                 queue.put(data)
                 if not data:
                     return
@@ -192,8 +205,6 @@ def chunks_of(stream: BinaryIO) -> Generator[bytes, None, None]:
     try:
         while True:
             got = queue.get()
-            if isinstance(got, (EOFError, OSError, zlib.error)):
-                raise AfenvError("E510", f"a layer cannot be read: {got}") from None
             if isinstance(got, BaseException):
                 raise got
             if not got:

@@ -9,7 +9,7 @@ from pathlib import Path
 from cases import Bench
 from measure import Contender, Outcome, Sample, compare, run
 
-from afenv.oci.merge import merged_members, tar_of, with_indexes
+from afenv.oci.merge import TarLayers, merged_members, tar_of, with_indexes
 from afenv.oci.read import open_image
 
 ZSTD = ("-comp", "zstd", "-Xcompression-level", "3")
@@ -22,9 +22,9 @@ def write_merged(layout: Path, path: Path) -> None:
 
         def attempt(indexes: object) -> None:
             with path.open("wb") as file:
-                file.writelines(tar_of(merged_members(opened, indexes=indexes)))  # type: ignore[arg-type]
+                file.writelines(tar_of(merged_members(TarLayers(opened), indexes=indexes)))  # type: ignore[arg-type]
 
-        with_indexes(opened, attempt)
+        with_indexes(TarLayers(opened), attempt)
 
 
 def packer(tar: Path, output: Path, options: tuple[str, ...]) -> Sample:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from afenv.errors import AfenvError
 from afenv.oci.files import _parents, lay, merged, read_layer
-from afenv.oci.merge import merged_members, tar_of, with_indexes
+from afenv.oci.merge import TarLayers, merged_members, tar_of, with_indexes
 from afenv.oci.model import ImageBlobs
 from afenv.oci.read import OpenedImage
 from afenv.oci.tree import tree_line
@@ -32,9 +32,11 @@ def stream(image: OpenedImage, **options) -> bytes:
     made = []
 
     def attempt(indexes) -> None:
-        made.append(b"".join(map(bytes, tar_of(merged_members(image, indexes=indexes, **options)))))
+        made.append(
+            b"".join(map(bytes, tar_of(merged_members(TarLayers(image), indexes=indexes, **options))))
+        )
 
-    with_indexes(image, attempt)
+    with_indexes(TarLayers(image), attempt)
     return made[-1]
 
 
@@ -309,5 +311,5 @@ def test_content_that_nobody_reads_is_passed_over(store):
         [hardlink("b", "a")],
         [file("a", "2" * 5000), file("d")],
     )
-    found = [(member.path, member.kind, member.size) for member in merged_members(image)]
+    found = [(member.path, member.kind, member.size) for member in merged_members(TarLayers(image))]
     assert found == [(b"a", b"0", 5120), (b"d", b"0", 512), (b"b", b"0", 1024), (b"c", b"0", 512)]

@@ -27,11 +27,11 @@ def node(kind: int, mode: int = 0o644, uid: int = 0, gid: int = 0, mtime: int = 
     return Node(kind, mode, uid, gid, mtime)
 
 
-def written(path: Path, files: dict[bytes, bytes], *, offset: int = 0, threads: int = 2) -> SquashfsWriter:
+def written(path: Path, files: dict[bytes, bytes], *, offset: int = 0) -> SquashfsWriter:
     """An image of folders (what ends with a slash) and files."""
     with path.open("w+b") as file:
         file.seek(offset)
-        writer = SquashfsWriter(file, level=3, threads=threads, time=TIME)
+        writer = SquashfsWriter(file, level=3, time=TIME)
         for name, content in files.items():
             if name.endswith(b"/"):
                 writer.add(name[:-1], node(FOLDER, 0o755))
@@ -39,7 +39,6 @@ def written(path: Path, files: dict[bytes, bytes], *, offset: int = 0, threads: 
                 pieces = (memoryview(content)[at : at + 70_000] for at in range(0, len(content), 70_000))
                 writer.add_file(name, node(FILE), len(content), pieces)
         writer.finish()
-        writer.close()
     return writer
 
 
@@ -91,9 +90,6 @@ def test_files_of_all_kinds_come_back(tmp_path: Path) -> None:
     files = hard_files()
     written(tmp_path / "one", files)
     assert read(tmp_path / "one") == digests(files)
-    for threads in (1, 5):
-        written(tmp_path / "two", files, threads=threads)
-        assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
     written(tmp_path / "moved", files, offset=4096)
     assert (tmp_path / "moved").read_bytes()[4096:] == (tmp_path / "one").read_bytes()
     assert read(tmp_path / "moved", 4096) == digests(files)
@@ -122,7 +118,7 @@ def test_one_copy_of_equal_content(tmp_path: Path) -> None:
     assert read(image) == digests(files)
     once = len(NOISE)
     assert 4 * once < image.stat().st_size < 4 * once + 10_000
-    written(tmp_path / "moved", files, offset=8192, threads=1)
+    written(tmp_path / "moved", files, offset=8192)
     assert (tmp_path / "moved").read_bytes()[8192:] == image.read_bytes()
 
 
@@ -147,7 +143,7 @@ def test_another_reader_sees_the_same(tmp_path: Path) -> None:
 
 def test_what_is_no_file(tmp_path: Path) -> None:
     with (tmp_path / "image").open("w+b") as file:
-        writer = SquashfsWriter(file, level=3, threads=1, time=TIME)
+        writer = SquashfsWriter(file, level=3, time=TIME)
         writer.add_file(b"bin/tool", node(FILE, 0o4755, 7, 8), 4, [memoryview(b"tool" + bytes(508))])
         writer.add_link(b"bin/same", b"bin/tool")
         link = node(LINK, 0o777)
@@ -160,7 +156,6 @@ def test_what_is_no_file(tmp_path: Path) -> None:
         writer.add(b"pipe", node(PIPE, 0o600))
         writer.add(b"bin", node(FOLDER, 0o1777, 3, 4, 9))  # what is in it was there before
         writer.finish()
-        writer.close()
     with Squashfs.open(tmp_path / "image") as image:
         found = {entry.path: entry for entry in image.entries(contents=True)}
         root = image.root()
@@ -178,18 +173,15 @@ def test_what_is_no_file(tmp_path: Path) -> None:
 
 def test_what_cannot_be_in_an_image(tmp_path: Path) -> None:
     with (tmp_path / "image").open("w+b") as file:
-        writer = SquashfsWriter(file, level=3, threads=1, time=TIME)
-        try:
-            writer.add_file(b"file", node(FILE), 1, [memoryview(b"x")])
-            for path in (b"file", b"file/below", b"n" * 257):
-                with pytest.raises(AfenvError) as caught:
-                    writer.add(path, node(PIPE))
-                assert caught.value.code == "E510"
-            for size in (10, BLOCK, 3 * BLOCK):
-                with pytest.raises(AfenvError, match="ends too early"):
-                    writer.add_file(b"cut%d" % size, node(FILE), size, [memoryview(b"only this")])
-        finally:
-            writer.close()
+        writer = SquashfsWriter(file, level=3, time=TIME)
+        writer.add_file(b"file", node(FILE), 1, [memoryview(b"x")])
+        for path in (b"file", b"file/below", b"n" * 257):
+            with pytest.raises(AfenvError) as caught:
+                writer.add(path, node(PIPE))
+            assert caught.value.code == "E510"
+        for size in (10, BLOCK, 3 * BLOCK):
+            with pytest.raises(AfenvError, match="ends too early"):
+                writer.add_file(b"cut%d" % size, node(FILE), size, [memoryview(b"only this")])
 
 
 def test_a_compressor_that_fails_says_so() -> None:

@@ -12,16 +12,18 @@ import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from afenv.digest import sha256_file
 from afenv.errors import AfenvError
 from afenv.oci import media, sif
-from afenv.oci.merge import Index, merged_members, tar_of, with_indexes
+from afenv.oci.merge import Index, TarLayers, merged_members, tar_of, with_indexes
 from afenv.oci.model import Descriptor, Image, ImageBlobs
 from afenv.oci.read import OpenedImage
 from afenv.oci.sif_record import SifRecord, holds
+from afenv.oci.squashfs_layers import packed_layers
 from afenv.progress import Progress
 from afenv.store.content import ContentStore, write_error
 from afenv_builders.apptainer import runtime_files
@@ -36,7 +38,7 @@ from afenv_builders.apptainer.packing import (
     own_tool,
     pack,
 )
-from afenv_builders.apptainer.packing_own import NotPackedError, pack_members
+from afenv_builders.apptainer.packing_own import NotPackedError, PackedLayers, pack_layers
 
 SQUASHFS = "application/vnd.squashfs"
 TARGETS = ("sif", "squashfs", "sandbox")
@@ -219,23 +221,29 @@ def _write(
     offset = sif.partition_offset(len(content) for _, _, content in objects) if objects else 0
     opened = OpenedImage(image=image, blobs=ImageBlobs(image=image, rest=store), path=store.folder)
 
-    def attempt(indexes: Mapping[int, Index]) -> None:
-        path.unlink(missing_ok=True)
-        total = sum(layer.size for layer in image.layers)
-        with Progress(f"packing {path.name}", total, quiet=quiet) as progress:
-            members = merged_members(
+    first = runtime_files.first_members(image, record, packing.time)
+    last = partial(runtime_files.last_members, mtime=packing.time)
+    total = sum(layer.size for layer in image.layers)
+    with Progress(f"packing {path.name}", total, quiet=quiet) as progress:
+        if tool.name == OWN:
+            layers = packed_layers(
                 opened,
-                first=runtime_files.first_members(image, record, packing.time),
-                last=lambda present: runtime_files.last_members(present, packing.time),
-                indexes=indexes,
+                store,
+                path.with_name("packed"),
+                level=packing.level,
+                threads=packing.threads,
                 advance=progress.advance,
             )
-            if tool.name == OWN:
-                pack_members(members, path, offset, packing)
-            else:
+            pack_layers(PackedLayers(layers), path, offset, packing, first=first, last=last)
+        else:
+            tars = TarLayers(opened, progress.advance)
+
+            def attempt(indexes: Mapping[int, Index]) -> None:
+                path.unlink(missing_ok=True)
+                members = merged_members(tars, first=first, last=last, indexes=indexes)
                 pack(tool, packing, tar_of(members), path, offset)
 
-    with_indexes(opened, attempt)
+            with_indexes(tars, attempt)
     if objects:
         head = sif.sif_head(
             objects=objects,

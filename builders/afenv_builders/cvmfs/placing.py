@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from afenv.layers.tar_header import FOLDER, SYMBOLIC_LINK
-from afenv.oci.merge import Index, with_indexes
+from afenv.oci.merge import Index, TarLayers, with_indexes
 from afenv.oci.read import OpenedImage
 from afenv.store.content import write_error
 from afenv.store.trees import remove_tree
@@ -107,7 +107,7 @@ def _made(part: Part, opened: OpenedImage, path: Path) -> Path:
         write_tree(path, part.nodes(indexes), part.mtime)
 
     if part.tree:
-        with_indexes(opened, attempt)  # type: ignore[arg-type]
+        with_indexes(TarLayers(opened), attempt)  # type: ignore[arg-type]
         return path
     (node,) = part.nodes({})
     if node.kind == FOLDER:

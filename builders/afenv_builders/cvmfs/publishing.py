@@ -12,7 +12,7 @@ from pathlib import Path
 from afenv.digest import hex_of
 from afenv.errors import AfenvError
 from afenv.layers.tar_header import END, HARD_LINK
-from afenv.oci.merge import Index, with_indexes
+from afenv.oci.merge import Index, TarLayers, with_indexes
 from afenv.oci.model import Blobs, Image, ImageBlobs
 from afenv.oci.publishing import Publication, PublishedImage, Removal, Target
 from afenv.oci.read import OpenedImage
@@ -143,7 +143,7 @@ class _Job:
                     pass
             kept.update(indexes)
 
-        with_indexes(self._opened, attempt)  # type: ignore[arg-type]
+        with_indexes(TarLayers(self._opened), attempt)  # type: ignore[arg-type]
         return kept
 
 

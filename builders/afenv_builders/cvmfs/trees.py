@@ -20,7 +20,7 @@ from typing import Any
 from afenv import canonical
 from afenv.errors import AfenvError
 from afenv.layers.tar_header import FILE, FOLDER, HARD_LINK
-from afenv.oci.merge import Index, NeedsIndexError, merged_members
+from afenv.oci.merge import Index, NeedsIndexError, TarLayers, merged_members
 from afenv.oci.model import ImageLayer
 from afenv.oci.read import OpenedImage
 from afenv.oci.sif_record import TREE_RECORD, SifRecord
@@ -80,11 +80,10 @@ def flat_tree(
     time = image_time(image)
     yield file_node(CATALOGUE.encode(), b"", time)
     members = merged_members(
-        opened,
+        TarLayers(opened, advance),
         first=runtime_files.first_members(image, record, time),
         last=lambda present: runtime_files.last_members(present, time),
         indexes=indexes,
-        advance=advance,
     )
     last: Node | None = None
     for node in published(map(node_of, members), note):
