@@ -51,15 +51,18 @@ class ContentStore:
         self._keys = str(folder / "keys")
         self._pending: dict[str, tuple[int, int, int]] = {}  # hashed by this process, not synced yet
         self._pending_lock = threading.Lock()
+        self._temporary: Path | None = None  # once it was made
 
     def temporary_folder(self) -> Path:
         """A folder on the store's own file system for files that are being written."""
-        folder = self.folder / "tmp"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise write_error(error, folder) from error
-        return folder
+        if self._temporary is None:
+            folder = self.folder / "tmp"
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise write_error(error, folder) from error
+            self._temporary = folder
+        return self._temporary
 
     def path(self, digest: str) -> Path:
         """Where the blob lies, or would lie."""
@@ -169,15 +172,18 @@ class ContentStore:
                 if status.st_size == size and marks.is_marked(digest, status):
                     path.unlink()
                     return
-            path.chmod(0o444)
-            Path(name).parent.mkdir(parents=True, exist_ok=True)
-            status = path.stat()
+            os.chmod(path, 0o444)  # noqa: PTH101 - as above
+            status = os.stat(path)  # noqa: PTH116
             if synced:
                 marks.set_mark(path, digest, status)
             else:
                 with self._pending_lock:
                     self._pending[digest] = _identity(status)
-            path.replace(name)
+            try:
+                os.replace(path, name)  # noqa: PTH105
+            except FileNotFoundError:
+                Path(name).parent.mkdir(parents=True, exist_ok=True)
+                path.replace(name)
         except OSError as error:
             raise write_error(error, path) from error
 

@@ -52,9 +52,10 @@ class Partial:
         self._hash = hashlib.sha256()
         self.size = 0
         self.highest = 0
-        while data := os.read(descriptor, CHUNK):
-            self._hash.update(data)
-            self._count(data)
+        if os.fstat(descriptor).st_size:
+            while data := os.read(descriptor, CHUNK):
+                self._hash.update(data)
+                self._count(data)
 
     def hash(self, data: bytes | memoryview) -> None:
         """Hash what :meth:`append` wrote; in the same order, and all of it before :meth:`digest`."""

@@ -18,6 +18,9 @@ SMALL_ROOM, ROOMS = 1 << 16, 8  # with a thread that hashes
 LARGE = 8 << 20  # bytes; what is smaller is never worth a thread
 
 
+_unused: queue.SimpleQueue[bytearray] = queue.SimpleQueue()  # rooms; a new one costs page faults
+
+
 class Readable(Protocol):
     """What is received from."""
 
@@ -43,7 +46,10 @@ class Receiver:
                 self._free.put(bytearray(SMALL_ROOM))
             self._thread = threading.Thread(target=self._hash, name="afenv-hash", daemon=True)
         else:
-            self._free.put(bytearray(min(ROOM, max(missing, 1))))
+            try:
+                self._free.put(_unused.get_nowait())
+            except queue.Empty:
+                self._free.put(bytearray(ROOM))
 
     def __enter__(self) -> Receiver:
         if self._thread is not None:
@@ -56,6 +62,8 @@ class Receiver:
         if self._thread is not None:
             self._full.put(None)
             self._thread.join()
+        else:
+            _unused.put(self._free.get())
 
     def _hash(self) -> None:
         while (item := self._full.get()) is not None:
@@ -76,10 +84,11 @@ class Receiver:
                 filled += count
                 more = count > 0
         finally:
-            self._part.append(view[:filled])
-            if self._thread is not None:
-                self._full.put((room, filled))
-            else:
-                self._part.hash(view[:filled])
+            if self._thread is None:
                 self._free.put(room)
+            self._part.append(view[:filled])
+            if self._thread is None:
+                self._part.hash(view[:filled])
+            else:
+                self._full.put((room, filled))
         return more
