@@ -143,6 +143,11 @@ class Outcome:
         ratios = [other.wall / own.wall for other, own in pairs]
         return statistics.median(ratios), min(ratios), max(ratios)
 
+    def beside(self, name: str) -> Outcome:
+        """The same with another contender as ours, and without what was."""
+        rest = {other: samples for other, samples in self.samples.items() if other not in (self.ours, name)}
+        return Outcome(case=f"{self.case}, {name}", samples={name: self.samples[name], **rest})
+
     def as_json(self) -> dict[str, object]:
         return {
             name: {
