@@ -24,12 +24,13 @@ GZIP = ("-comp", "gzip", "-Xcompression-level", "6")
 def write_merged(layout: Path, path: Path) -> None:
     """The tar that a packer alone is given."""
     with open_image(layout) as opened:
+        layers = TarLayers(opened)
 
         def attempt(indexes: object) -> None:
             with path.open("wb") as file:
-                file.writelines(tar_of(merged_members(TarLayers(opened), indexes=indexes)))  # type: ignore[arg-type]
+                file.writelines(tar_of(merged_members(layers, indexes=indexes)))  # type: ignore[arg-type]
 
-        with_indexes(TarLayers(opened), attempt)
+        with_indexes(layers, attempt)
 
 
 def packer(tar: Path, output: Path, options: tuple[str, ...]) -> Sample:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import random
 import shutil
 import tarfile
@@ -11,13 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings
 
 from afenv.errors import AfenvError
-from afenv.oci.files import _parents, merged
-from afenv.oci.model import ImageBlobs
-from afenv.oci.read import OpenedImage
+from afenv.oci.files import merged
 from afenv.oci.squashfs import Squashfs
 from afenv.oci.squashfs_contents import BLOCK
 from afenv.oci.squashfs_layers import KIND, packed_layers
@@ -26,18 +24,11 @@ from afenv.store.content import ContentStore
 from afenv.testing import Member, folder, hardlink, make_foreign_image, make_image, symlink
 from afenv_builders.apptainer import ApptainerBuilder
 from afenv_builders.apptainer.packing import Packing
-from afenv_builders.apptainer.packing_own import PackedLayers, pack_layers
+from afenv_builders.apptainer.packing_own import pack_layers
+from tests.oci.any_layers import any_layers, assume_only_folders_hold, assume_sensible, file, opened
 
 NOISE = random.Random(3).randbytes(3 * BLOCK + 5)  # does not become smaller
 TIME = 1_700_000_000
-
-
-def file(path: str, content: bytes = b"x", mode: int = 0o644) -> Member:
-    return Member(path=path, content=content, mode=mode)
-
-
-def opened(store: ContentStore, image) -> OpenedImage:
-    return OpenedImage(image=image, blobs=ImageBlobs(image=image, rest=store), path=store.folder)
 
 
 def packed(store: ContentStore, image, path: Path, *, threads: int = 2, packs: ContentStore | None = None):
@@ -45,7 +36,7 @@ def packed(store: ContentStore, image, path: Path, *, threads: int = 2, packs: C
     source = opened(store, image)
     layers = packed_layers(source, packs or store, path.with_name("scratch"), level=3, threads=threads)
     packing = Packing(compressor="zstd", level=3, threads=threads, time=TIME)
-    pack_layers(PackedLayers(layers), path, 0, packing, first={}, last=lambda _: {})
+    pack_layers(layers, path, 0, packing, first={}, last=lambda _: {})
     with Squashfs.open(path) as found:
         return sorted(tree_line(entry) for entry in found.entries(contents=True))
 
@@ -148,8 +139,6 @@ def test_where_the_cache_cannot_be_written(store, tmp_path, monkeypatch):
     good = build(image, ContentStore(store.folder), tmp_path / "a.sif").digest
     shutil.rmtree(store.folder / "keys")
     before = sorted(store.folder.rglob("*"))
-    import os
-
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     assert build(image, store, tmp_path / "b.sif").digest == good
     assert sorted(store.folder.rglob("*")) == before
@@ -193,33 +182,21 @@ def test_extended_attributes_need_another_program(store, tmp_path):
     assert "afenv" in build(hidden, store, tmp_path / "b.sif").annotations["org.afenv.packed-by"]
 
 
-PATHS = st.sampled_from(["a", "b", "c", "d", "d/a", "d/b", "d/e", "d/e/f", "g/h"])
-CONTENTS = st.sampled_from([b"", b"1", b"22", NOISE[:3000], NOISE[: BLOCK + 1], bytes(BLOCK)])
-MEMBERS = st.one_of(
-    st.builds(file, PATHS, CONTENTS, st.sampled_from([0o644, 0o755])),
-    st.builds(folder, PATHS, st.sampled_from([0o755, 0o700])),
-    st.builds(symlink, PATHS, PATHS),
-    st.builds(hardlink, PATHS, PATHS),
-    st.builds(lambda path: file("/".join([*path.split("/")[:-1], ".wh." + path.split("/")[-1]])), PATHS),
-    st.builds(lambda path: file(path + "/.wh..wh..opq"), st.sampled_from(["d", "d/e", "g"])),
-)
+CONTENTS = (b"", b"1", b"22", NOISE[:3000], NOISE[: BLOCK + 1], bytes(BLOCK))
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(st.lists(st.lists(MEMBERS, max_size=7), min_size=1, max_size=4))
+@given(any_layers(*CONTENTS))
 def test_any_layers(store, tmp_path, layers):
     """As for the stream of merged tars: the files of the layers, or the layers make no sense."""
-    for layer in layers:
-        kinds = {member.path: member.kind for member in layer}
-        assume(not any(kinds.get(parent, b"5") != b"5" for path in kinds for parent in _parents(path)))
+    assume_sensible(layers)
     image = make_image(store, layers)
     try:
         found, wanted = packed(store, image, tmp_path / "image"), expected(store, image)
     except AfenvError as error:
         assert error.code == "E510"
         return
-    kinds = {path: entry.kind for path, entry in merged(opened(store, image)).items()}
-    assume(not any(kinds.get(parent, "d") != "d" for path in kinds for parent in _parents(path)))
+    assume_only_folders_hold({path: entry.kind for path, entry in merged(opened(store, image)).items()}, "d")
     digest = hashlib.sha256((tmp_path / "image").read_bytes()).hexdigest()
     assert found == wanted
     assert packed(store, image, tmp_path / "image") == wanted

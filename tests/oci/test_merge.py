@@ -6,17 +6,18 @@ import io
 import tarfile
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings
 
 from afenv.errors import AfenvError
-from afenv.oci.files import _parents, lay, merged, read_layer
+from afenv.oci.files import lay, merged, read_layer
 from afenv.oci.merge import TarLayers, merged_members, tar_of, with_indexes
 from afenv.oci.model import ImageBlobs
 from afenv.oci.read import OpenedImage
 from afenv.oci.tree import tree_line
 from afenv.store.content import ContentStore
 from afenv.testing import Member, folder, hardlink, make_image, symlink
+from tests.oci.any_layers import any_layers, assume_only_folders_hold, assume_sensible
+from tests.oci.any_layers import opened as any_opened
 
 
 def file(path: str, content: str = "x", mode: int = 0o644) -> Member:
@@ -24,19 +25,17 @@ def file(path: str, content: str = "x", mode: int = 0o644) -> Member:
 
 
 def opened(store: ContentStore, *layers: list[Member]) -> OpenedImage:
-    image = make_image(store, layers)
-    return OpenedImage(image=image, blobs=ImageBlobs(image=image, rest=store), path=store.folder)
+    return any_opened(store, make_image(store, layers))
 
 
 def stream(image: OpenedImage, **options) -> bytes:
     made = []
+    layers = TarLayers(image)
 
     def attempt(indexes) -> None:
-        made.append(
-            b"".join(map(bytes, tar_of(merged_members(TarLayers(image), indexes=indexes, **options))))
-        )
+        made.append(b"".join(map(bytes, tar_of(merged_members(layers, indexes=indexes, **options)))))
 
-    with_indexes(TarLayers(image), attempt)
+    with_indexes(layers, attempt)
     return made[-1]
 
 
@@ -269,36 +268,22 @@ def test_a_damaged_gzip(store):
     assert caught.value.code == "E510"
 
 
-PATHS = st.sampled_from(["a", "b", "c", "d", "d/a", "d/b", "d/e", "d/e/f", "g/h"])
-MEMBERS = st.one_of(
-    st.builds(file, PATHS, st.sampled_from(["1", "22", "x" * 600]), st.sampled_from([0o644, 0o755])),
-    st.builds(folder, PATHS, st.sampled_from([0o755, 0o700])),
-    st.builds(symlink, PATHS, PATHS),
-    st.builds(hardlink, PATHS, PATHS),
-    st.builds(lambda path: file("/".join([*path.split("/")[:-1], ".wh." + path.split("/")[-1]])), PATHS),
-    st.builds(lambda path: file(path + "/.wh..wh..opq"), st.sampled_from(["d", "d/e", "g"])),
-)
-
-
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(st.lists(st.lists(MEMBERS, max_size=7), min_size=1, max_size=4))
+@given(any_layers(b"1", b"22", b"x" * 600))
 def test_any_layers(store, layers):
     """The stream has the files that laying layers on one another gives, or the layers make no sense.
 
     A hard link to nothing is no error of the stream where a layer above hides it. Files in what is no
     folder are kept when layers are laid on one another in memory.
     """
+    assume_sensible(layers)
     image = opened(store, *layers)
-    for layer in layers:
-        kinds = {member.path: member.kind for member in layer}
-        assume(not any(kinds.get(parent, b"5") != b"5" for path in kinds for parent in _parents(path)))
     try:
         tar, wanted = stream(image), expected(image)
     except AfenvError as error:
         assert error.code == "E510"
         return
-    kinds = {path: entry.kind for path, entry in merged(image).items()}
-    assume(not any(kinds.get(parent, "d") != "d" for path in kinds for parent in _parents(path)))
+    assume_only_folders_hold({path: entry.kind for path, entry in merged(image).items()}, "d")
     assert tar == stream(image)
     assert lines(tar) == wanted
 

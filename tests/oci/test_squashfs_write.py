@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from afenv.errors import AfenvError
 from afenv.oci.squashfs import Squashfs
 from afenv.oci.squashfs_blocks import Compressor
+from afenv.oci.squashfs_contents import ContentPacker
 from afenv.oci.squashfs_inodes import BLOCK_DEVICE, DEVICE, FILE, FOLDER, LINK, PIPE, Node
 from afenv.oci.squashfs_write import BLOCK, SquashfsWriter
 
@@ -96,6 +97,20 @@ def test_files_of_all_kinds_come_back(tmp_path: Path) -> None:
     # a content that is there already costs no more than its name
     written(tmp_path / "more", {**files, b"once more": files[b"again"], b"and": files[b"text%d" % BLOCK]})
     assert (tmp_path / "more").stat().st_size - (tmp_path / "one").stat().st_size <= 4096
+
+
+def test_contents_do_not_depend_on_the_threads() -> None:
+    files = {name: content for name, content in hard_files().items() if not name.endswith(b"/")}
+    packed = []
+    for threads in (0, 1, 5):
+        data: list[bytes] = []
+        packer = ContentPacker(lambda block, data=data: data.append(bytes(block)), level=3, threads=threads)
+        contents = [packer.add(name, len(content), [memoryview(content)]) for name, content in files.items()]
+        packer.end()
+        packer.close()
+        places = [(one.start, one.sizes, one.fragment, one.offset, one.digest) for one in contents]
+        packed.append((b"".join(data), packer.fragments, places))
+    assert packed[0] == packed[1] == packed[2]
 
 
 def test_one_copy_of_equal_content(tmp_path: Path) -> None:
