@@ -204,7 +204,7 @@ def packed_layers(
         else:
             advance(layer.size)
     todo = sorted(missing.values(), key=lambda positions: -layers[positions[0]].size)
-    helpers = 0 if len(todo) >= threads else threads // max(len(todo), 1)
+    helpers = threads // len(todo) if 0 < len(todo) < threads else 0
 
     def work(positions: list[int], stop: Event) -> None:
         packed = _pack(opened, positions[0], into, level, helpers, stop)

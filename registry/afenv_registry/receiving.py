@@ -17,7 +17,6 @@ ROOM = 1 << 18  # bytes that are written and hashed at once
 SMALL_ROOM, ROOMS = 1 << 16, 8  # with a thread that hashes
 LARGE = 8 << 20  # bytes; what is smaller is never worth a thread
 
-
 _unused: queue.SimpleQueue[bytearray] = queue.SimpleQueue()  # rooms; a new one costs page faults
 
 
@@ -41,15 +40,16 @@ class Receiver:
         self._free: queue.SimpleQueue[bytearray] = queue.SimpleQueue()
         self._full: queue.SimpleQueue[tuple[bytearray, int] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._room: bytearray | None = None  # the only one, where no thread hashes
         if alone and missing > LARGE:
             for _ in range(ROOMS):
                 self._free.put(bytearray(SMALL_ROOM))
             self._thread = threading.Thread(target=self._hash, name="afenv-hash", daemon=True)
         else:
             try:
-                self._free.put(_unused.get_nowait())
+                self._room = _unused.get_nowait()
             except queue.Empty:
-                self._free.put(bytearray(ROOM))
+                self._room = bytearray(ROOM)
 
     def __enter__(self) -> Receiver:
         if self._thread is not None:
@@ -62,8 +62,8 @@ class Receiver:
         if self._thread is not None:
             self._full.put(None)
             self._thread.join()
-        else:
-            _unused.put(self._free.get())
+        if self._room is not None:
+            _unused.put(self._room)
 
     def _hash(self) -> None:
         while (item := self._full.get()) is not None:
@@ -76,7 +76,7 @@ class Receiver:
 
         What came before a failure is written too. OSError, E402, E403.
         """
-        room = self._free.get()
+        room = self._free.get() if self._room is None else self._room
         view, filled, more = memoryview(room), 0, True
         try:
             while filled < len(view) and more:
@@ -84,11 +84,9 @@ class Receiver:
                 filled += count
                 more = count > 0
         finally:
-            if self._thread is None:
-                self._free.put(room)
             self._part.append(view[:filled])
-            if self._thread is None:
-                self._part.hash(view[:filled])
-            else:
+            if self._room is None:
                 self._full.put((room, filled))
+            else:
+                self._part.hash(view[:filled])
         return more

@@ -1,7 +1,8 @@
 """The builder of Apptainer's forms of an image.
 
-A SIF is written in place: the merged layers go through squashfs's packer into the file, after the space
-that header and metadata need, which are known before. Nothing is unpacked to disk.
+A SIF is written in place: packed layers are put together in the file, or the merged layers go through a
+program of the host into it, after the space that header and metadata need, which are known before. Nothing
+is unpacked to disk.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from afenv_builders.apptainer.packing import (
     own_tool,
     pack,
 )
-from afenv_builders.apptainer.packing_own import NotPackedError, PackedLayers, pack_layers
+from afenv_builders.apptainer.packing_own import NotPackedError, pack_layers
 
 SQUASHFS = "application/vnd.squashfs"
 TARGETS = ("sif", "squashfs", "sandbox")
@@ -234,7 +235,7 @@ def _write(
                 threads=packing.threads,
                 advance=progress.advance,
             )
-            pack_layers(PackedLayers(layers), path, offset, packing, first=first, last=last)
+            pack_layers(layers, path, offset, packing, first=first, last=last)
         else:
             tars = TarLayers(opened, progress.advance)
 

@@ -24,8 +24,8 @@ class NotPackedError(Exception):
     """The image has something that is not written here; the argument says what."""
 
 
-class PackedLayers:
-    """The layers of an image, packed, from the lowest up."""
+class _Layers:
+    """The layers of an image, as the merge asks for them."""
 
     def __init__(self, layers: Sequence[PackedLayer]) -> None:
         self._layers = layers
@@ -40,7 +40,7 @@ class PackedLayers:
 
 
 def pack_layers(
-    layers: PackedLayers,
+    packed: Sequence[PackedLayer],
     output: Path,
     offset: int,
     packing: Packing,
@@ -55,6 +55,7 @@ def pack_layers(
     layers say what has no meaning.
     """
     time, ahead = packing.time, packing.ahead()
+    layers = _Layers(packed)
 
     def attempt(indexes: Mapping[int, Index]) -> None:
         with output.open("w+b") as file:
