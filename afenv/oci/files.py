@@ -16,6 +16,7 @@ from typing import BinaryIO, Literal
 from afenv.errors import AfenvError
 from afenv.oci.blobs import stream_errors
 from afenv.oci.read import OpenedImage
+from afenv.oci.tar_stream import LARGEST_TIME, OWNERS
 
 Kind = Literal["f", "d", "l", "c", "b", "p"]  # file, folder, symbolic link, devices, named pipe
 
@@ -86,10 +87,19 @@ def _content(file: BinaryIO, hashing: bool, keep: bool) -> tuple[str, bytes | No
     return digest.hexdigest(), None
 
 
+def check_numbers(member: tarfile.TarInfo, place: str = "") -> None:
+    """E510 if a member has a size, an owner or a time that Linux does not have."""
+    time_fits = abs(member.mtime) < LARGEST_TIME  # not so of NaN
+    if member.size < 0 or member.uid not in OWNERS or member.gid not in OWNERS or not time_fits:
+        text = f"{member.name!r} has a size, an owner or a time that Linux does not have"
+        raise AfenvError("E510", text, place=place)
+
+
 def _entry(tar: tarfile.TarFile, member: tarfile.TarInfo, path: str, contents: bool, keep: Keep) -> Entry:
     kind = _KINDS.get(member.type)
     if kind is None:
         raise AfenvError("E510", f"{member.name}: a layer has a member of unknown type {member.type!r}")
+    check_numbers(member)
     sha256, content, target = "", None, ""
     if kind == "f":
         kept = member.size <= KEPT and keep(path)

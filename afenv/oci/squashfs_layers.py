@@ -28,16 +28,15 @@ from afenv.oci.squashfs_blocks import unzstd, zstd
 from afenv.oci.squashfs_contents import Content, ContentPacker
 from afenv.oci.tar_stream import (
     FILES,
-    GNU_LINK,
     GNU_SPARSE,
-    PAX,
     SPARSE_NAME,
     TarMember,
     TarStream,
     chunks_read,
     field_text,
     number,
-    pax_records,
+    owners,
+    pax_number,
 )
 from afenv.store.content import ContentStore
 from afenv.store.parallel import for_each
@@ -76,43 +75,23 @@ class PackedMember:
 
 def plain_member(member: TarMember) -> tuple[PackedMember, int]:
     """A member without its content, and the size of that; E510 if the header cannot be understood."""
-    head = bytes(member.raw[-1])
-    kind = member.kind
-    size, uid, gid = number(head[124:136]), number(head[108:116]), number(head[116:124])
-    mode, mtime = number(head[100:108]) & 0o7777, number(head[136:148])
-    target = member.target
+    head, records, kind = bytes(member.raw[-1]), member.records, member.kind
+    mode, target = number(head[100:108]) & 0o7777, member.target
     if kind == b"2":
-        mode, target = 0o777, field_text(head[157:257])
-    made = PackedMember(member.path, kind, mode, uid, gid, mtime, target)
+        mode, target = 0o777, records.get(b"linkpath") or field_text(head[157:257])
+    mtime = pax_number(records, b"mtime", number(head[136:148]))
+    made = PackedMember(member.path, kind, mode, *owners(head, records), mtime, target)
     if kind in (b"3", b"4"):
         major, minor = number(head[329:337]), number(head[337:345])
         made.rdev = major << 8 | minor & 0xFF | (minor & ~0xFF) << 12
-    if len(member.raw) > 1:
-        size = _add_records(made, member, size)
-    if kind == GNU_SPARSE:
-        made.unfit = "a sparse file"
-    return made, size
-
-
-def _add_records(made: PackedMember, member: TarMember, size: int) -> int:
-    """Add what stands before a member's own header, and say the size of the content."""
-    found: dict[bytes, bytes] = {}
-    for before, body in zip(member.raw[:-1:2], member.raw[1::2], strict=True):
-        kind, content = bytes(before[156:157]), bytes(body[: number(bytes(before[124:136]))])
-        if kind == PAX:
-            found |= pax_records(content)
-        elif kind == GNU_LINK and made.kind == b"2":
-            made.target = field_text(content)
-    made.uid, made.gid = int(found.get(b"uid", made.uid)), int(found.get(b"gid", made.gid))
-    made.mtime = int(float(found.get(b"mtime", made.mtime)))
-    if made.kind == b"2":
-        made.target = found.get(b"linkpath", made.target)
-    for key in found:
+    for key in records:
         if key.startswith(_XATTR):
             made.unfit = "extended attributes"
         elif key.startswith(SPARSE_NAME[:11]):
             made.unfit = "a sparse file"
-    return int(found.get(b"size", size))
+    if kind == GNU_SPARSE:
+        made.unfit = "a sparse file"
+    return made, pax_number(records, b"size", number(head[124:136]))
 
 
 class PackedLayer:

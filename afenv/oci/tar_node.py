@@ -13,15 +13,13 @@ from afenv.errors import AfenvError
 from afenv.layers.tar_header import FILE, FOLDER, HARD_LINK, SYMBOLIC_LINK, padding
 from afenv.oci.tar_stream import (
     FILES,
-    GNU_LINK,
     GNU_SPARSE,
-    PAX,
-    PAX_GLOBAL,
     Piece,
     TarMember,
     field_text,
     number,
-    pax_records,
+    owners,
+    pax_number,
 )
 
 DEVICES = frozenset((b"3", b"4"))
@@ -79,37 +77,21 @@ def link_node(path: bytes, target: bytes, mtime: int) -> Node:
 def node_of(member: TarMember) -> Node:
     """The node of a member; E510 for numbers that are none and for sparse files, whose content is not all
     there."""
-    head = bytes(member.raw[-1])
-    target = field_text(head[157:257])
-    records: dict[bytes, bytes] = {}
-    for before, body in zip(member.raw[:-1:2], member.raw[1::2], strict=True):
-        content = bytes(body[: number(bytes(before[124:136]))])
-        if before[156:157] in (PAX, PAX_GLOBAL):
-            records |= pax_records(content)
-        elif before[156:157] == GNU_LINK:
-            target = field_text(content)
+    head, records = bytes(member.raw[-1]), member.records
     if member.kind == GNU_SPARSE or any(key.startswith(_SPARSE) for key in records):
         raise AfenvError("E510", f"{member.path.decode(errors='replace')} is a sparse file in GNU's form")
     kind = FILE if member.kind in FILES else member.kind
-
-    def value(key: bytes, start: int, end: int) -> int:
-        text = records.get(key)
-        if text is None:
-            return number(head[start:end])
-        try:
-            return int(text.partition(b".")[0])
-        except ValueError:
-            raise AfenvError("E510", f"a layer is no tar archive: {key.decode()} is {text!r}") from None
-
+    link = records.get(b"linkpath") or field_text(head[157:257])
+    uid, gid = owners(head, records)
     return Node(
         path=member.path,
         kind=kind,
         mode=number(head[100:108]) & 0o7777,
-        mtime=max(0, value(b"mtime", 136, 148)),
-        uid=value(b"uid", 108, 116),
-        gid=value(b"gid", 116, 124),
-        size=value(b"size", 124, 136) if kind == FILE else 0,
-        target=member.target if kind == HARD_LINK else records.get(b"linkpath", target),
+        mtime=max(0, pax_number(records, b"mtime", number(head[136:148]))),
+        uid=uid,
+        gid=gid,
+        size=pax_number(records, b"size", number(head[124:136])) if kind == FILE else 0,
+        target=member.target if kind == HARD_LINK else link,
         attributes=any(key.startswith(_XATTR) for key in records),
         content=_content(member),
     )

@@ -8,8 +8,9 @@ ustar with pax records, GNU's long names and base-256 numbers.
 from __future__ import annotations
 
 import itertools
+import re
 import zlib
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from queue import Queue
 from threading import Event, Thread
 from typing import BinaryIO
@@ -20,6 +21,8 @@ from afenv.layers.tar_header import BLOCK, padding
 CHUNK = 1 << 20
 AHEAD = 6  # chunks that may wait to be used
 LARGEST_META = 1 << 20  # bytes of one pax or long-name record
+OWNERS = range(0xFFFFFFFF)  # users and groups of Linux; the number after them stands for none
+LARGEST_TIME = 1 << 62  # seconds; more does not fit where the kernel is told
 
 PAX, PAX_GLOBAL, GNU_NAME, GNU_LINK, GNU_SPARSE = b"x", b"g", b"L", b"K", b"S"
 SPARSE_NAME = b"GNU.sparse.name"
@@ -27,6 +30,7 @@ FILES = frozenset((b"0", b"\0", b"7", GNU_SPARSE))
 _KINDS = FILES | frozenset((b"1", b"2", b"3", b"4", b"5", b"6"))
 _WITHOUT_CONTENT = frozenset((b"1", b"2", b"3", b"4", b"5", b"6"))
 _ZERO = bytes(BLOCK)
+_PAX_NUMBER = re.compile(rb"(-?\d{1,18})(?:\.\d*)?")
 
 Piece = memoryview
 
@@ -34,19 +38,28 @@ Piece = memoryview
 class TarMember:
     """One member: normal path, type flag, target of a hard link, and its raw blocks.
 
+    ``records`` are the pax records that count for it; GNU's long names are among them.
     ``size`` are the bytes of content and padding that are still to come. The content is read while the
     stream goes on: :meth:`pieces` or :meth:`content` at most once, before the next member.
     """
 
-    __slots__ = ("_stream", "kind", "path", "raw", "size", "target")
+    __slots__ = ("_stream", "kind", "path", "raw", "records", "size", "target")
 
     def __init__(
-        self, path: bytes, kind: bytes, target: bytes, raw: list[Piece], size: int, stream: TarStream
+        self,
+        path: bytes,
+        kind: bytes,
+        target: bytes,
+        raw: list[Piece],
+        records: Mapping[bytes, bytes],
+        size: int,
+        stream: TarStream,
     ) -> None:
         self.path = path
         self.kind = kind
         self.target = target
         self.raw = raw
+        self.records = records
         self.size = size
         self._stream = stream
 
@@ -149,7 +162,7 @@ class TarStream:
             if kind in _WITHOUT_CONTENT:
                 size = 0
             elif found:
-                size = int(found.get(b"size") or size)
+                size = pax_number(found, b"size", size)
             if kind == GNU_SPARSE and head[482]:
                 raise _damaged("it has a sparse file with many holes, in GNU's old format")
             raw.append(block)
@@ -159,7 +172,7 @@ class TarStream:
             target = normal(found.get(b"linkpath") or field_text(head[157:257])) if kind == b"1" else b""
             if kind == b"2" and b"linkpath" in found:
                 raw = rewritten(raw, name)
-            member = TarMember(path, kind, target, raw, size + -size % BLOCK, self)
+            member = TarMember(path, kind, target, raw, found, size + -size % BLOCK, self)
             if path and (b".." not in path or b".." not in path.split(b"/")):
                 yield member
             elif path and self._strict:
@@ -239,6 +252,29 @@ def pax_records(body: bytes) -> dict[bytes, bytes]:
         found[key] = value
         at += int(length)
     return found
+
+
+def pax_number(records: Mapping[bytes, bytes], key: bytes, otherwise: int) -> int:
+    """The number in a pax record, without a fraction; ``otherwise`` if there is no record or an empty one.
+
+    E510 if it is no number, or a negative one that is no time.
+    """
+    if not (text := records.get(key)):
+        return otherwise
+    found = _PAX_NUMBER.fullmatch(text)
+    if found is None or (text[:1] == b"-" and key != b"mtime"):
+        shown = text[:40].decode(errors="replace")
+        raise _damaged(f"the {key.decode()} in a pax record is {shown!r}")
+    return int(found[1])
+
+
+def owners(head: bytes, records: Mapping[bytes, bytes]) -> tuple[int, int]:
+    """User and group of a member, from its header and its records; E510 if Linux has no such."""
+    uid = pax_number(records, b"uid", number(head[108:116]))
+    gid = pax_number(records, b"gid", number(head[116:124]))
+    if uid not in OWNERS or gid not in OWNERS:
+        raise _damaged(f"it has a member of the user {uid} and the group {gid}, which Linux does not have")
+    return uid, gid
 
 
 def rewritten(raw: list[Piece], path: bytes) -> list[Piece]:

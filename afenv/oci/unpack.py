@@ -23,7 +23,7 @@ from afenv import canonical
 from afenv.digest import sha256_bytes
 from afenv.errors import AfenvError
 from afenv.oci.blobs import decompressed
-from afenv.oci.files import OPAQUE, WHITEOUT
+from afenv.oci.files import OPAQUE, WHITEOUT, check_numbers
 from afenv.oci.model import Blobs
 from afenv.progress import Progress
 from afenv.store.content import ContentStore, write_error
@@ -129,6 +129,7 @@ def _path(name: str, place: str) -> str:
 
 def _take(tree: _Tree, tar: tarfile.TarFile, member: tarfile.TarInfo, place: str) -> None:
     path = _path(member.name, place)
+    check_numbers(member, place)
     parent, _, name = path.rpartition("/")
     if name.startswith(WHITEOUT):
         if name == OPAQUE:

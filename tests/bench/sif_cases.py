@@ -115,14 +115,14 @@ def sif(bench: Bench) -> None:
 
 
 def sif_default(bench: Bench) -> None:
-    """the same against `apptainer build` as it comes (gzip 9), once, as it takes minutes"""
+    """the same against `apptainer build` as it comes (gzip 9), which takes minutes"""
     folder = bench.fresh("sif-default")
     folder.mkdir()
     own, theirs = folder / "afenv.sif", folder / "apptainer.sif"
     ours(bench, own)
     outcome = compare(
         "sif-default",
-        1,
+        bench.rounds,
         [
             *contenders(bench, own),
             Contender(name="apptainer build", command=lambda: apptainer(bench.plain.layout, theirs)),
