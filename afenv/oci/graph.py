@@ -64,9 +64,9 @@ def check_descriptor(value: Any, place: str) -> None:
 
 def descriptors(manifest: RemoteManifest, key: str) -> list[dict[str, Any]]:
     """The descriptors in a list of a manifest or index; E602 if one is malformed."""
-    found = manifest.document().get(key) or []
+    found, place = manifest.document().get(key) or [], manifest.digest
     for one in found if isinstance(found, list) else [None]:
-        check_descriptor(one, manifest.digest)
+        check_descriptor(one, place)
     return list(found)
 
 
@@ -79,26 +79,25 @@ def walk(root: RemoteManifest, get: Get) -> Graph:
     blobs: dict[str, int] = {}
 
     def visit(manifest: RemoteManifest, above: tuple[str, ...]) -> None:
-        if len(above) > DEPTH or manifest.digest in above:
-            raise AfenvError("E602", "its indexes are nested too deeply", place=manifest.digest)
+        digest = manifest.digest
+        if len(above) > DEPTH or digest in above:
+            raise AfenvError("E602", "its indexes are nested too deeply", place=digest)
         if not is_index(manifest):
             config = manifest.document().get("config")
             if config is None:
-                raise AfenvError(
-                    "E602", "its manifest is of a kind that is not supported", place=manifest.digest
-                )
+                raise AfenvError("E602", "its manifest is of a kind that is not supported", place=digest)
+            check_descriptor(config, digest)
             for one in (config, *descriptors(manifest, "layers")):
-                check_descriptor(one, manifest.digest)
                 if blobs.setdefault(one["digest"], one["size"]) != one["size"]:
-                    raise AfenvError("E602", f"{one['digest']} has two sizes", place=manifest.digest)
+                    raise AfenvError("E602", f"{one['digest']} has two sizes", place=digest)
             return
         for one in descriptors(manifest, "manifests"):
             if one["digest"] in inner:
                 continue
             if len(inner) >= MANIFESTS:
-                raise AfenvError("E602", f"it has more than {MANIFESTS} manifests", place=manifest.digest)
+                raise AfenvError("E602", f"it has more than {MANIFESTS} manifests", place=digest)
             found = get(one)
-            visit(found, (*above, manifest.digest))
+            visit(found, (*above, digest))
             inner[one["digest"]] = found
 
     visit(root, ())
