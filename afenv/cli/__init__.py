@@ -23,6 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _main(arguments)
     import gc
 
+    # jsonschema takes 2 s to import it where it is installed, as JupyterLab has it, for a check not used here
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     gc.set_threshold(100_000)  # looking for cycles takes a tenth of a short run, and there are hardly any
     try:
         return _main(sys.argv[1:])

@@ -59,6 +59,15 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
     assert result.returncode == 0, f"imported: {result.stderr}"
 
 
+def test_a_validator_of_formats_that_takes_seconds_is_not_imported(tmp_path: Path) -> None:
+    (tmp_path / "rfc3987_syntax.py").write_text("raise SystemExit('imported')\n")
+    (tmp_path / "afenv.yaml").write_text("afenv: 1\nname: 3\n")
+    surroundings = {"PYTHONPATH": str(tmp_path), "AFENV_CACHE_DIR": str(tmp_path / "cache")}
+    result = run_afenv("lock", folder=tmp_path, **surroundings)
+    assert "E011" in result.stderr  # jsonschema's, so it was imported
+    assert result.returncode == 2
+
+
 def test_every_command_has_a_module() -> None:
     from importlib.util import find_spec
 
