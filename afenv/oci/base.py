@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +22,7 @@ from afenv.errors import AfenvError
 from afenv.layers import base_facts
 from afenv.layers.base_tree import VERSION, BaseTree, Folder, Kept, parse_tree
 from afenv.oci import media
-from afenv.oci.blobs import decompressed
+from afenv.oci.blobs import decompressed, stream_errors
 from afenv.oci.files import Entry, Keep, LayerFiles, lay, read_layer
 from afenv.oci.model import Image
 from afenv.store.content import ContentStore
@@ -102,27 +101,18 @@ class StoredBase:
             with self.store.open(layer.digest) as file, decompressed(file) as stream:
                 hashing = _Hashing(stream)
                 files = read_layer(hashing, contents=False, keep=keep)  # type: ignore[arg-type]
-                while hashing.read(1 << 20):
-                    pass
         except AfenvError as error:
             problem = error.problems[0]
             remedy = _DAMAGED if problem.code == "E510" else problem.remedy
             raise AfenvError(problem.code, problem.message, place=place, remedy=remedy) from None
-        except (OSError, EOFError, zlib.error) as error:
-            raise _not_inflated(error, place) from None
-        except Exception as error:
-            if type(error).__module__.partition(".")[0] != "zstandard":
-                raise
-            raise _not_inflated(error, place) from None
+        except stream_errors() as error:
+            message = f"it cannot be inflated: {error}"
+            raise AfenvError("E510", message, place=place, remedy=_DAMAGED) from None
         if hashing.digest() != layer.diff_id:
             raise AfenvError(
                 "E301", f"the config says {layer.diff_id}, the content is {hashing.digest()}", place=place
             )
         return files
-
-
-def _not_inflated(error: Exception, place: str) -> AfenvError:
-    return AfenvError("E510", f"it cannot be inflated: {error}", place=place, remedy=_DAMAGED)
 
 
 class _Hashing:

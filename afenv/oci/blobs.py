@@ -14,6 +14,10 @@ GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"
 BUFFER = 1 << 17  # bytes; for those who read a little at a time
 
+_SKIPPED = b"\x2a\x4d\x18"  # in the magic number of a zstd frame without content
+_LONGEST_HEADER = 18  # bytes, of a zstd frame
+_CUT = "it ends inside a frame of zstd"
+
 
 def decompressed(file: BinaryIO, *, buffered: bool = True) -> BinaryIO:
     """The content of a gzip (any number of members), zstd (any number of frames) or plain stream.
@@ -29,15 +33,79 @@ def decompressed(file: BinaryIO, *, buffered: bool = True) -> BinaryIO:
         gzip: Any = igzip.IGzipFile(fileobj=file, mode="rb")  # type: ignore[no-untyped-call]
         return io.BufferedReader(gzip, BUFFER) if buffered else gzip
     if start == ZSTD:
-        import zstandard
-
-        zstd: Any = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True, closefd=False)
+        zstd: Any = _Zstd(file)
         return io.BufferedReader(zstd, BUFFER) if buffered else zstd
     return file
 
 
+class _Zstd(io.RawIOBase):
+    """The content of a zstd stream; EOFError where it is cut off, which the decoder passes over."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        import zstandard
+
+        self._file = file
+        self._start = file.tell()
+        self._reader: Any = zstandard.ZstdDecompressor().stream_reader(
+            file, read_across_frames=True, closefd=False
+        )
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        data: bytes = self._reader.read(size)
+        if not data and size:
+            self._check_end()
+        return data
+
+    def readinto(self, buffer: Any) -> int:
+        count: int = self._reader.readinto(buffer)
+        if not count and len(buffer):
+            self._check_end()
+        return count
+
+    def _check_end(self) -> None:
+        end, at = self._file.seek(0, os.SEEK_END), self._start
+        while at < end:
+            at = _frame_end(self._file, at)
+        if at > end:
+            raise EOFError(_CUT)
+
+
+def _frame_end(file: BinaryIO, at: int) -> int:
+    """Where the zstd frame ends that begins at ``at`` (RFC 8878, 3.1.1); nothing of it is inflated."""
+    import zstandard
+
+    file.seek(at)
+    head = file.read(_LONGEST_HEADER)
+    if head[1:4] == _SKIPPED:
+        return at + 8 + int.from_bytes(head[4:8], "little")
+    at += zstandard.frame_header_size(head)
+    last = False
+    while not last:
+        file.seek(at)
+        field = file.read(3)
+        if len(field) < 3:
+            raise EOFError(_CUT)
+        block = int.from_bytes(field, "little")
+        last, is_repeated_byte = bool(block & 1), block >> 1 & 3 == 1
+        at += 3 + (1 if is_repeated_byte else block >> 3)
+    return at + (4 if head[4] & 4 else 0)  # the checksum
+
+
+def read_to_end(stream: BinaryIO) -> None:
+    """Read what follows a tar, which is padding, so that the checksums of the stream are checked."""
+    while stream.read(BUFFER):
+        pass
+
+
 def stream_errors() -> tuple[type[Exception], ...]:
-    """What reading a tar from a damaged stream of :func:`decompressed` raises."""
+    """What reading a tar from a damaged stream of :func:`decompressed` raises.
+
+    Of these, ``tarfile`` raises ValueError and IndexError for the maps of sparse files, and RecursionError
+    for extended headers in a row.
+    """
     import tarfile
     import zlib
 
@@ -45,7 +113,8 @@ def stream_errors() -> tuple[type[Exception], ...]:
     from isal import igzip_lib
 
     damaged: type[Exception] = igzip_lib.IsalError  # type: ignore[assignment]
-    return (tarfile.TarError, EOFError, OSError, zlib.error, damaged, zstandard.ZstdError)
+    of_tar = (tarfile.TarError, ValueError, IndexError, RecursionError)
+    return (*of_tar, EOFError, OSError, zlib.error, damaged, zstandard.ZstdError)
 
 
 class FolderBlobs:
@@ -114,7 +183,7 @@ class ArchiveBlobs:
         try:
             with tarfile.open(fileobj=file, mode="r:") as tar:
                 members = list(tar)
-        except tarfile.TarError as error:
+        except (tarfile.TarError, IndexError, RecursionError) as error:
             raise ValueError(str(error)) from None
         for member in members:
             name = _normal(member.name)

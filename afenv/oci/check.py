@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from afenv.errors import AfenvError, Problem
-from afenv.oci.blobs import decompressed
+from afenv.oci.blobs import decompressed, stream_errors
 from afenv.oci.model import Image
 from afenv.oci.read import OpenedImage, open_image
 
@@ -73,7 +72,7 @@ def _layer_problems(opened: OpenedImage, position: int) -> list[Problem]:
             diff_id, _ = _digest(decompressed(file)) if digest == layer.digest else (layer.diff_id, 0)
     except AfenvError as error:
         return [Problem(error.code, error.problems[0].message, place)]
-    except (OSError, EOFError, zlib.error) as error:
+    except stream_errors() as error:
         return [Problem("E510", f"it cannot be inflated: {error}", place)]
     found = []
     if size != layer.size:

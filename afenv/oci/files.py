@@ -14,9 +14,9 @@ from dataclasses import dataclass, field, replace
 from typing import BinaryIO, Literal
 
 from afenv.errors import AfenvError
-from afenv.oci.blobs import stream_errors
+from afenv.oci.blobs import read_to_end, stream_errors
 from afenv.oci.read import OpenedImage
-from afenv.oci.tar_stream import LARGEST_TIME, OWNERS
+from afenv.oci.tar_stream import DEEPEST, LARGEST_TIME, LONGEST, OWNERS
 
 Kind = Literal["f", "d", "l", "c", "b", "p"]  # file, folder, symbolic link, devices, named pipe
 
@@ -95,6 +95,13 @@ def check_numbers(member: tarfile.TarInfo, place: str = "") -> None:
         raise AfenvError("E510", text, place=place)
 
 
+def check_path(path: str, place: str = "") -> None:
+    """E510 if a path is longer than Linux has them, or too deep."""
+    if len(path) > LONGEST or path.count("/") > DEEPEST:
+        text = f"a layer has a path of {len(path)} characters, {path.count('/')} folders deep"
+        raise AfenvError("E510", text, place=place)
+
+
 def _entry(tar: tarfile.TarFile, member: tarfile.TarInfo, path: str, contents: bool, keep: Keep) -> Entry:
     kind = _KINDS.get(member.type)
     if kind is None:
@@ -143,6 +150,7 @@ def read_layer(stream: BinaryIO, *, contents: bool = True, keep: Keep = lambda _
             for member in tar:
                 _take(found, tar, member, contents, keep)
                 tar.members = []  # type: ignore[attr-defined]  # else they pile up
+        read_to_end(stream)
     except stream_errors() as error:
         raise AfenvError("E510", f"a layer cannot be read: {error}") from None
     return found
@@ -155,6 +163,7 @@ def _take(
     parent, _, name = path.rpartition("/")
     if not path or ".." in path.split("/"):
         return
+    check_path(path)
     if name == OPAQUE:
         found.emptied.add(parent)
     elif name.startswith(WHITEOUT):

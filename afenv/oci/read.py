@@ -17,9 +17,10 @@ from afenv import canonical
 from afenv.digest import PATTERN, sha256_bytes
 from afenv.errors import AfenvError
 from afenv.oci import media
-from afenv.oci.blobs import GZIP, ZSTD, ArchiveBlobs, FolderBlobs, decompressed
+from afenv.oci.blobs import GZIP, ZSTD, ArchiveBlobs, FolderBlobs, decompressed, stream_errors
 from afenv.oci.model import Blobs, Image, ImageLayer
 from afenv.record import record
+from afenv.store.failures import write_error
 
 INDEXES = (media.IMAGE_INDEX, media.DOCKER_INDEX)
 SMALL = 16 << 20  # bytes; a config or manifest larger than this is refused
@@ -206,8 +207,13 @@ def _plain_tar(path: Path, stack: contextlib.ExitStack) -> BinaryIO:
     import tempfile
 
     plain = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
-    shutil.copyfileobj(decompressed(file), plain, 1 << 20)
-    plain.seek(0)
+    try:
+        shutil.copyfileobj(decompressed(file), plain, 1 << 20)
+        plain.seek(0)
+    except stream_errors() as error:
+        if isinstance(error, OSError) and error.errno:
+            raise write_error(error, Path(tempfile.gettempdir())) from error
+        raise ValueError(f"it cannot be inflated: {error}") from None
     return plain
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import zlib
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from queue import Queue
 from threading import Event, Thread
@@ -17,10 +16,13 @@ from typing import BinaryIO
 
 from afenv.errors import AfenvError
 from afenv.layers.tar_header import BLOCK, padding
+from afenv.oci.blobs import stream_errors
 
 CHUNK = 1 << 20
 AHEAD = 6  # chunks that may wait to be used
 LARGEST_META = 1 << 20  # bytes of one pax or long-name record
+LONGEST = 4096  # bytes of a path, as Linux has them
+DEEPEST = 512  # folders that a path is in; what walks over trees goes no deeper
 OWNERS = range(0xFFFFFFFF)  # users and groups of Linux; the number after them stands for none
 LARGEST_TIME = 1 << 62  # seconds; more does not fit where the kernel is told
 
@@ -153,6 +155,8 @@ class TarStream:
                     records |= pax_records(body[:size])
                 else:
                     everywhere |= pax_records(body[:size])
+                if size > DEEPEST:
+                    _check_names(records if kind != PAX_GLOBAL else everywhere)
                 raw += (block, memoryview(body))
                 continue
             if kind not in _KINDS:
@@ -194,7 +198,7 @@ def chunks_read(stream: BinaryIO) -> Iterator[bytes]:
 def _read(stream: BinaryIO) -> bytes:
     try:
         return stream.read(CHUNK)
-    except (EOFError, OSError, zlib.error) as error:
+    except stream_errors() as error:
         raise AfenvError("E510", f"a layer cannot be read: {error}") from None
 
 
@@ -252,6 +256,12 @@ def pax_records(body: bytes) -> dict[bytes, bytes]:
         found[key] = value
         at += int(length)
     return found
+
+
+def _check_names(records: Mapping[bytes, bytes]) -> None:
+    for name in (records.get(key, b"") for key in (b"path", b"linkpath", SPARSE_NAME)):
+        if len(name) > LONGEST or name.count(b"/") > DEEPEST:
+            raise _damaged(f"it has a path of {len(name)} bytes, {name.count(b'/')} folders deep")
 
 
 def pax_number(records: Mapping[bytes, bytes], key: bytes, otherwise: int) -> int:

@@ -16,20 +16,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from isal import igzip_lib
-from zstandard import ZstdError
-
 from afenv import canonical
 from afenv.digest import sha256_bytes
 from afenv.errors import AfenvError
-from afenv.oci.blobs import decompressed
-from afenv.oci.files import OPAQUE, WHITEOUT, check_numbers
+from afenv.oci.blobs import decompressed, read_to_end, stream_errors
+from afenv.oci.files import OPAQUE, WHITEOUT, check_numbers, check_path
 from afenv.oci.model import Blobs
 from afenv.progress import Progress
 from afenv.store.content import ContentStore, write_error
 from afenv.store.trees import cached_tree, remove_tree
 
-_IsalError: type[Exception] = igzip_lib.IsalError  # type: ignore[assignment]
 _CHUNK = 1 << 20
 _FORM = 1  # of the trees in the cache; counted up when unpacking changes
 
@@ -107,12 +103,11 @@ def _unpack_layer(stream: BinaryIO, tree: _Tree, place: str) -> None:
             for member in tar:
                 _take(tree, tar, member, place)
                 tar.members = []  # type: ignore[attr-defined]  # else they pile up
-    except (tarfile.TarError, EOFError, _IsalError, ZstdError) as error:
+        read_to_end(stream)
+    except stream_errors() as error:
+        if isinstance(error, OSError) and error.errno is not None:  # else a damaged gzip stream
+            raise write_error(error, Path(tree.root)) from error
         raise AfenvError("E510", f"a layer cannot be read: {error}", place=place) from None
-    except OSError as error:
-        if error.errno is None:  # a damaged gzip stream
-            raise AfenvError("E510", f"a layer cannot be read: {error}", place=place) from None
-        raise write_error(error, Path(tree.root)) from error
 
 
 def _path(name: str, place: str) -> str:
@@ -124,6 +119,7 @@ def _path(name: str, place: str) -> str:
         name = "/".join(parts)
     if "\0" in name:
         raise AfenvError("E304", f"the path {name!r} holds a NUL", place=place)
+    check_path(name, place)
     return name
 
 
@@ -181,19 +177,25 @@ class _Tree:
         """See to it that the parent folder is there, and nothing at ``path``."""
         parent = path.rpartition("/")[0]
         if parent and self._known.get(parent, ("", 0))[0] != "d":
-            self._parent(parent)
+            self._parents(parent)
         if path in self._known:
             self._delete(path)
 
-    def _parent(self, path: str) -> None:
-        """A folder that no member of the layer has named so far, in the place of what a lower one has."""
-        kind, layer = self._known.get(path, ("", 0))
-        if kind and layer == self._layer:
-            raise AfenvError("E304", f"a path leads through {path!r}, which is not a folder")
-        self.make_room(path)
-        os.mkdir(self.at(path), 0o700)  # noqa: PTH102
-        self._known[path] = ("d", self._layer)
-        self._folders[path] = (0o755, 0, 0, 0)
+    def _parents(self, path: str) -> None:
+        """Folders that no member of the layer has named so far, in the place of what a lower one has."""
+        missing = []
+        while path and self._known.get(path, ("", 0))[0] != "d":
+            missing.append(path)
+            path = path.rpartition("/")[0]
+        for path in reversed(missing):
+            kind, layer = self._known.get(path, ("", 0))
+            if kind and layer == self._layer:
+                raise AfenvError("E304", f"a path leads through {path!r}, which is not a folder")
+            if kind:
+                self._delete(path)
+            os.mkdir(self.at(path), 0o700)  # noqa: PTH102
+            self._known[path] = ("d", self._layer)
+            self._folders[path] = (0o755, 0, 0, 0)
 
     def folder(self, path: str, member: tarfile.TarInfo) -> None:
         if self._known.get(path, ("", 0))[0] == "d":

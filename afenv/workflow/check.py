@@ -255,14 +255,26 @@ def declared_of(opened: Any, store: ContentStore, quiet: bool) -> Declared:
     with Progress("reading programs and libraries", left, quiet=quiet) as progress:
         for position, (layer, found) in enumerate(zip(layers, known, strict=True)):
             if found is None:
-                with opened.layer(position) as stream:
-                    declared = read_tar(stream)
+                declared = _declared_in(opened, position)
                 store.save_key(KIND, layer.diff_id, declared.as_json())
                 progress.advance(layer.size)
             else:
                 declared = declared_from_json(found)
             parts.append(declared)
     return together(parts)
+
+
+def _declared_in(opened: Any, position: int) -> Declared:
+    from afenv.oci.blobs import read_to_end, stream_errors
+
+    try:
+        with opened.layer(position) as stream:
+            declared = read_tar(stream)
+            read_to_end(stream)
+            return declared
+    except stream_errors() as error:
+        place = f"{opened.path}, layer {position + 1}"
+        raise AfenvError("E510", f"a layer cannot be read: {error}", place=place) from None
 
 
 def declared_before(image: Image, store: ContentStore) -> Declared | None:
