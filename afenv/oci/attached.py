@@ -14,6 +14,7 @@ from afenv import canonical
 from afenv.digest import PATTERN, sha256_bytes
 from afenv.errors import AfenvError
 from afenv.oci import media
+from afenv.oci.config_form import check_manifest, parsed
 from afenv.oci.model import Blobs, Descriptor
 from afenv.record import field, record
 
@@ -107,19 +108,20 @@ def read_index(data: bytes, place: str) -> list[dict[str, Any]]:
 def content_descriptor(manifest: bytes, subject: str, place: str) -> Descriptor:
     """The one blob of an artifact manifest about ``subject`` (a digest); E510 if it is none."""
     try:
-        value = json.loads(manifest)
+        value = parsed(manifest)
+        check_manifest(value)
         if value["subject"]["digest"] != subject:
             raise AfenvError("E510", f"this is attached to {value['subject']['digest']}", place=place)
         (layer,) = value["layers"]
         found = Descriptor(
-            media_type=str(layer["mediaType"]),
-            digest=str(layer["digest"]),
-            size=int(layer["size"]),
+            media_type=layer["mediaType"],
+            digest=layer["digest"],
+            size=layer["size"],
             annotations=dict(layer.get("annotations") or {}),
         )
         if not PATTERN.match(found.digest) or not 0 <= found.size <= LARGEST:
             raise ValueError
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         raise AfenvError(
             "E510", "this artifact manifest does not have the form expected", place=place
         ) from None
@@ -156,7 +158,8 @@ def read_attachments(index: bytes, blobs: Blobs, subject: str, place: str) -> li
 
     E301 for a digest that does not match, E510 for what does not have the form expected.
     """
-    name = (json.loads(index).get("annotations") or {}).get(media.ATTACHMENTS)
+    notes = json.loads(index).get("annotations")
+    name = notes.get(media.ATTACHMENTS) if isinstance(notes, dict) else None
     if not name:
         return []
     entries = read_index(_checked(blobs, str(name), MANIFEST_LIMIT, place), place)

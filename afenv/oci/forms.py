@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from afenv.errors import AfenvError
+from afenv.oci.config_form import check_config, parsed
 from afenv.oci.files import KEPT, Entry, Keep, Kind, LayerFiles, merged
 from afenv.oci.layout import OUR_NAMES
 from afenv.oci.model import Image
@@ -148,10 +148,11 @@ def _oci_config(sif: Sif) -> dict[str, Any] | None:
     if data is None:
         return None
     try:
-        settings = json.loads(data)
+        config = {"architecture": sif.architecture, "config": parsed(data)}
+        check_config(config)
     except ValueError as error:
         raise AfenvError("E510", f"its {OCI_CONFIG} is damaged: {error}", place=str(sif.path)) from None
-    return {"architecture": sif.architecture, "config": settings if isinstance(settings, dict) else {}}
+    return config
 
 
 @contextlib.contextmanager

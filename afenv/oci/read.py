@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,6 +17,7 @@ from afenv.digest import PATTERN, sha256_bytes
 from afenv.errors import AfenvError
 from afenv.oci import media
 from afenv.oci.blobs import GZIP, ZSTD, ArchiveBlobs, FolderBlobs, decompressed, stream_errors
+from afenv.oci.config_form import check_config, check_manifest, parsed
 from afenv.oci.model import Blobs, Image, ImageLayer
 from afenv.record import record
 from afenv.store.failures import write_error
@@ -77,7 +77,7 @@ def _manifests(blobs: Blobs, index: Any, place: Path, depth: int = 0) -> Iterato
         if descriptor.get("mediaType") in INDEXES:
             if depth >= DEPTH:
                 raise AfenvError("E510", "indexes are nested too deeply", place=str(place))
-            inner = json.loads(_read_checked(blobs, descriptor, place))
+            inner = parsed(_read_checked(blobs, descriptor, place))
             name = (descriptor.get("annotations") or {}).get(media.REF_NAME)
             for found in _manifests(blobs, inner, place, depth + 1):
                 notes = ({media.REF_NAME: name} if name else {}) | (found.get("annotations") or {})
@@ -112,19 +112,21 @@ def _sources(config: Any) -> list[str]:
 
 def image_from(config: bytes, manifest: bytes, reference: str, place: Path | str) -> Image:
     """The image that these two documents describe; E510 or a ``ValueError``'s kin if they describe none."""
-    parsed, settings = json.loads(manifest), json.loads(config)
+    document, settings = parsed(manifest), parsed(config)
+    check_manifest(document)
+    check_config(settings)
     diff_ids = settings["rootfs"]["diff_ids"]
-    if len(diff_ids) != len(parsed["layers"]):
+    if len(diff_ids) != len(document["layers"]):
         raise AfenvError(
             "E510",
-            f"the config names {len(diff_ids)} layers, the manifest {len(parsed['layers'])}",
+            f"the config names {len(diff_ids)} layers, the manifest {len(document['layers'])}",
             place=str(place),
         )
     sources = _sources(settings)
     if len(sources) != len(diff_ids):
         sources = [""] * len(diff_ids)
     name, tag = _split_reference(reference)
-    for digest in (*diff_ids, *(layer["digest"] for layer in parsed["layers"])):
+    for digest in (*diff_ids, *(layer["digest"] for layer in document["layers"])):
         if not (isinstance(digest, str) and PATTERN.match(digest)):
             raise AfenvError("E510", f"{digest!r} is not a sha256 digest", place=str(place))
     return Image(
@@ -138,25 +140,25 @@ def image_from(config: bytes, manifest: bytes, reference: str, place: Path | str
                 media_type=str(layer["mediaType"]),
                 source=source,
             )
-            for diff_id, layer, source in zip(diff_ids, parsed["layers"], sources, strict=True)
+            for diff_id, layer, source in zip(diff_ids, document["layers"], sources, strict=True)
         ),
         name=name,
         tag=tag,
-        config_media_type=parsed["config"].get("mediaType", media.IMAGE_CONFIG),
-        manifest_media_type=parsed.get("mediaType", media.IMAGE_MANIFEST),
+        config_media_type=document["config"].get("mediaType", media.IMAGE_CONFIG),
+        manifest_media_type=document.get("mediaType", media.IMAGE_MANIFEST),
     )
 
 
 def _from_index(blobs: Blobs, index: bytes, reference: str | None, place: Path) -> Image:
-    descriptor = _choose(list(_manifests(blobs, json.loads(index), place)), reference, place)
+    descriptor = _choose(list(_manifests(blobs, parsed(index), place)), reference, place)
     manifest = _read_checked(blobs, descriptor, place)
-    config = _read_checked(blobs, json.loads(manifest)["config"], place)
+    config = _read_checked(blobs, parsed(manifest)["config"], place)
     name = str((descriptor.get("annotations") or {}).get(media.REF_NAME, ""))
     return image_from(config, manifest, name, place)
 
 
 def _from_docker_archive(blobs: ArchiveBlobs, reference: str | None, place: Path) -> Image:
-    entries = json.loads(_read_small(blobs.open_path("manifest.json"), place))
+    entries = parsed(_read_small(blobs.open_path("manifest.json"), place))
     if reference is not None:
         entries = [entry for entry in entries if reference in (entry.get("RepoTags") or ())]
     if len(entries) != 1:
@@ -165,7 +167,7 @@ def _from_docker_archive(blobs: ArchiveBlobs, reference: str | None, place: Path
     (entry,) = entries
     config = _read_small(blobs.open_path(entry["Config"]), place)
     layers = []
-    for name, diff_id in zip(entry["Layers"], json.loads(config)["rootfs"]["diff_ids"], strict=True):
+    for name, diff_id in zip(entry["Layers"], parsed(config)["rootfs"]["diff_ids"], strict=True):
         media_type, digest = _layer_identity(blobs, name, diff_id)
         blobs.name_digest(digest, name)
         layers.append({"mediaType": media_type, "digest": digest, "size": blobs.size_of(name)})

@@ -7,13 +7,13 @@ the SIF could not be packed straight from the layers. `apptainer` ignores it.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from afenv import canonical
 from afenv.digest import sha256_bytes
 from afenv.errors import AfenvError
 from afenv.oci import media
+from afenv.oci.config_form import parsed
 from afenv.oci.model import Image
 from afenv.oci.read import image_from
 from afenv.oci.sif import OUR_RECORD, Sif, read_sif
@@ -78,7 +78,7 @@ def tree_record(folder: Path) -> SifRecord | None:
 def parse_record(data: bytes, place: Path) -> SifRecord:
     """A record from its bytes; E510 if it is damaged, E301 if digests do not fit."""
     try:
-        value = json.loads(data)
+        value = parsed(data)
         config, manifest = value["config"].encode(), value["manifest"].encode()
         known = value["image_id"], value["manifest_digest"]
         record = SifRecord(

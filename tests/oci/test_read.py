@@ -16,8 +16,11 @@ from afenv.digest import sha256_bytes
 from afenv.errors import AfenvError
 from afenv.oci import media
 from afenv.oci.archive import write_archive
+from afenv.oci.attached import Attachment, artifact_manifest, attachment_from, read_attachments
+from afenv.oci.blobs import FolderBlobs
 from afenv.oci.check import check_image
 from afenv.oci.files import merged
+from afenv.oci.inspect import inspect_image
 from afenv.oci.layout import write_layout
 from afenv.oci.read import open_image
 from afenv.oci.tree import tree_digest
@@ -242,20 +245,87 @@ def test_a_changed_config_or_manifest_is_noticed(layout, image, what):
     assert code_of(layout) == "E301"
 
 
-@pytest.mark.parametrize(
-    "change", [{"rootfs": {"diff_ids": []}}, {"rootfs": None}, {"rootfs": {"diff_ids": [1, 2]}}]
-)
-def test_a_config_that_does_not_fit_the_manifest(layout, image, change):
-    config = canonical.compact(json.loads(image.config) | change)
-    manifest = json.loads(image.manifest)
-    manifest["config"] |= {"digest": sha256_bytes(config), "size": len(config)}
-    data = canonical.compact(manifest)
+def change_documents(layout, image, config=None, manifest=None):
+    """Change config and manifest, with the digests that lead to them."""
+    text = canonical.compact(json.loads(image.config) | config) if isinstance(config, dict) else config
+    text = image.config if text is None else text
+    document = json.loads(image.manifest) | (manifest or {})
+    document["config"] = document["config"] | {"digest": sha256_bytes(text), "size": len(text)}
+    data = json.dumps(document).encode()
     index = json.loads((layout / "index.json").read_bytes())
     index["manifests"][0] |= {"digest": sha256_bytes(data)}
     (layout / "index.json").write_bytes(canonical.compact(index))
-    for blob in (config, data):
+    for blob in (text, data):
         (layout / "blobs" / "sha256" / sha256_bytes(blob)[7:]).write_bytes(blob)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rootfs": {"diff_ids": []}},
+        {"rootfs": None},
+        {"rootfs": {"diff_ids": [1, 2]}},
+        {"architecture": ["amd64"]},
+        {"created": 5},
+        {"history": {}},
+        {"config": []},
+        {"config": {"Env": True}},
+        {"config": {"Env": [1]}},
+        {"config": {"Entrypoint": "sh"}},
+        {"config": {"Cmd": 5}},
+        {"config": {"Labels": ["a"]}},
+        {"config": {"Labels": {"a": 1}}},
+        {"config": {"User": {}}},
+        b'{"config": ' + b"[" * 100_000,
+        b'{"created": "\\ud800"}',
+        b'{"created": 1e999}',
+    ],
+)
+def test_a_config_that_is_none(layout, image, change):
+    change_documents(layout, image, config=change)
     assert code_of(layout) == "E510"
+
+
+def test_fields_that_go_writes_as_null(layout, image):
+    nothing = dict.fromkeys(("Env", "Entrypoint", "Cmd", "Labels", "User", "WorkingDir", "Volumes"))
+    change_documents(layout, image, config={"config": nothing, "created": None, "history": None})
+    assert inspect_image(layout).as_text()
+    change_documents(layout, image, config={"config": None})
+    assert inspect_image(layout).as_json()["environment"] == []
+
+
+@pytest.mark.parametrize("size", [float("inf"), -1, "many", None])
+def test_a_manifest_with_a_size_that_is_none(layout, image, size):
+    layers = [layer | {"size": size} for layer in json.loads(image.manifest)["layers"]]
+    change_documents(layout, image, manifest={"layers": layers})
+    assert code_of(layout) == "E510"
+
+
+@pytest.mark.parametrize("notes", [True, [1], "text"])
+def test_an_index_with_annotations_that_are_none(layout, image, notes):
+    index = json.loads((layout / "index.json").read_bytes())
+    assert (
+        read_attachments(json.dumps(index | {"annotations": notes}).encode(), FolderBlobs(layout), "", "")
+        == []
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"layers": [{"mediaType": "a/b", "digest": "sha256:" + "0" * 64, "size": float("inf")}]},
+        {"layers": [{"mediaType": "a/b", "digest": "sha256:" + "0" * 64, "size": 1, "annotations": [1]}]},
+        {"annotations": ["a"]},
+        {"config": "text"},
+    ],
+)
+def test_an_attachment_whose_manifest_is_damaged(image, change):
+    subject = image.manifest_descriptor()
+    attachment = Attachment(artifact_type="a/b", media_type="text/plain", title="a", content=b"a")
+    manifest = json.loads(artifact_manifest(subject, attachment))
+    attachment_from(json.dumps(manifest).encode(), b"a", subject.digest, "x")
+    with pytest.raises(AfenvError, match="E510"):
+        attachment_from(json.dumps(manifest | change).encode(), b"a", subject.digest, "x")
 
 
 def test_an_archive_cut_short(archive):
