@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from afenv.oci.files import KEPT
+from afenv.oci.squashfs_tables import refuse
 
 
 class InodeContent(NamedTuple):
@@ -25,16 +26,21 @@ def parts(
     block: Callable[[int, int], bytes],
     fragment: Callable[[int], bytes],
 ) -> Iterator[bytes]:
-    """The content in parts; shorter than ``size`` if the image is damaged."""
+    """The content in parts; DamagedError if a block or the fragment holds less than belongs there."""
     at, left = content.start, content.size
     for size in content.blocks:
         expected = min(block_size, left)
         data = block(at, size) if size else bytes(expected)
+        if len(data) < expected:
+            refuse("a block of a file is too short")
         at += size & 0xFFFFFF
         left -= expected
         yield data[:expected]
     if content.fragment is not None and left:
-        yield fragment(content.fragment)[content.offset : content.offset + left]
+        data = fragment(content.fragment)[content.offset : content.offset + left]
+        if len(data) < left:
+            refuse("the end of a file lies beyond its block")
+        yield data
 
 
 def content_of(

@@ -150,6 +150,17 @@ def test_a_bomb_is_not_inflated(tmp_path):
     assert "holds more than it may" in refused(path)
 
 
+def test_a_block_that_holds_less_than_its_files(tmp_path):
+    data = bytearray((FOLDER / "plain.squashfs").read_bytes())
+    head = SuperBlock(*SUPER.unpack(data[: SUPER.size]))
+    (at,) = struct.unpack_from("<Q", data, head.fragment_table)
+    (size,) = struct.unpack_from("<I", data, at + 2 + 8)
+    struct.pack_into("<I", data, at + 2 + 8, size - 1)
+    path = tmp_path / "short"
+    path.write_bytes(data)
+    assert "lies beyond its block" in refused(path)
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     st.sampled_from(["zstd", "plain", "plain", "plain"]),
