@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -144,6 +145,25 @@ class Bag:
     def left_out(self) -> set[str]:
         """The digests of what was left out on purpose."""
         return {"sha256:" + one.sha256 for one in self.index.left_out}
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[None]:
+    """Fill a folder that is empty or not there yet; it is so again if that fails. E032 if it is not empty."""
+    was_there = folder.exists()
+    if was_there and (not folder.is_dir() or any(folder.iterdir())):
+        raise AfenvError("E032", "this folder is not empty", place=str(folder))
+    try:
+        yield
+    except BaseException:
+        for entry in folder.iterdir() if folder.is_dir() else ():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink()
+        if not was_there and folder.is_dir():
+            folder.rmdir()
+        raise
 
 
 @contextmanager

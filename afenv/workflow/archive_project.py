@@ -14,7 +14,7 @@ from afenv.documents.data import INSIDE
 from afenv.errors import AfenvError
 from afenv.progress import Progress
 from afenv.store.content import ContentStore
-from afenv.workflow.archive_bag import Bag
+from afenv.workflow.archive_bag import Bag, new_folder
 from afenv.workflow.archive_rebuild import project_of_bag
 from afenv.workflow.archive_restore import Restored, bring_image
 from afenv.workflow.rerun_data import fetched_folder, local_path
@@ -35,12 +35,10 @@ def restore_project(
     folder that is not empty, E721 and E722 for files of the bag.
     """
     folder = folder.absolute()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise AfenvError("E032", "this folder is not empty", place=str(folder))
     lock = bag.lock()
     names = sorted(bag.index.environments)
     found: dict[str, str] = {}
-    with project_of_bag(bag, lock, names, folder, store, quiet=quiet) as project:
+    with new_folder(folder), project_of_bag(bag, lock, names, folder, store, quiet=quiet) as project:
         _bring_data(bag, lock, project)
         if images:
             found = _bring_images(bag, lock, names, project)

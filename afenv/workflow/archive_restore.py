@@ -20,7 +20,7 @@ from afenv.progress import Progress
 from afenv.record import record
 from afenv.settings import Settings
 from afenv.store.content import ContentStore
-from afenv.workflow.archive_bag import Bag, open_archive
+from afenv.workflow.archive_bag import Bag, new_folder, open_archive
 
 if TYPE_CHECKING:
     from afenv.documents.facility import FacilityProfile
@@ -335,9 +335,8 @@ def _files(bag: Bag, parts: Sequence[str], folder: Path, quiet: bool) -> Restore
         held = [part for part in PARTS if any(file.part == part for file in bag.index.files)]
         message = f"the bag was written without {' and '.join(parts)}; it has: {', '.join(held)}"
         raise AfenvError("E784", message, place=bag.place)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise AfenvError("E032", "this folder is not empty", place=str(folder))
-    with Progress("restoring files", sum(file.size for file in files), quiet=quiet) as progress:
+    total = sum(file.size for file in files)
+    with new_folder(folder), Progress("restoring files", total, quiet=quiet) as progress:
         for file in files:
             bag.copy(file, folder / file.path, progress.advance)
     return Restored(form="files", environment=None, path=str(folder), files=len(files))

@@ -159,6 +159,25 @@ def test_what_is_restored_is_checked(world: World) -> None:
     assert not (world.project / "image").exists()
 
 
+@pytest.mark.parametrize("form", ["files", "project"])
+def test_nothing_is_left_of_a_restore_that_fails(world: World, form: str) -> None:
+    bag = archive(world)
+    wheel = bag / "data/inputs/pypi/beta-1.0-py3-none-any.whl"
+    whole = wheel.read_bytes()
+    wheel.unlink()
+    wheel.write_bytes(whole[:-1])
+    elsewhere(world)
+    (world.project / "empty").mkdir()
+    for place in ("new", "empty"):
+        status, _, err = world.afenv("restore", str(bag), "--to", form, "-o", place)
+        assert status == 5 and "E721" in err
+    assert not (world.project / "new").exists() and not list((world.project / "empty").iterdir())
+    wheel.write_bytes(whole)
+    for place in ("new", "empty"):
+        world.afenv_json("restore", str(bag), "--to", form, "-o", place)
+        assert (world.project / place / "afenv.lock").is_file()
+
+
 def test_the_project_is_restored_and_builds_offline_to_the_same_image(world: World) -> None:
     bag = archive(world)
     built = world.afenv_json("build")[0]
