@@ -7,12 +7,14 @@ written appears when the root inventory is replaced, which is the last step.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,6 +24,7 @@ from afenv.archive.items import Item
 from afenv.archive.names import ALGORITHMS, PAYLOAD, check_path
 from afenv.archive.sums import CHUNK, Sums, new_hash, sums_of_bytes
 from afenv.archive.write import head_files, tail_files
+from afenv.documents.json_reader import Damaged, Record, any_text, by_name, form, json_object, list_of
 from afenv.errors import AfenvError
 from afenv.store.failures import write_error
 from afenv.store.placing import FICLONE
@@ -32,6 +35,7 @@ DEFAULT_OBJECT = "urn:afenv:archives"
 LAYOUT = "0003-hash-and-id-n-tuple-storage-layout"
 TYPE = "https://ocfl.io/1.1/spec/#inventory"
 LIMIT = 1 << 30
+_VERSION = re.compile(r"v\d{1,9}\Z")
 
 
 def object_folder(root: Path, identity: str) -> Path:
@@ -51,7 +55,11 @@ def is_store(path: Path) -> bool:
 def _open_root(root: Path) -> None:
     if is_store(root):
         layout = root / "ocfl_layout.json"
-        if layout.is_file() and json.loads(layout.read_bytes()).get("extension") != LAYOUT:
+        try:
+            ours = not layout.is_file() or json.loads(layout.read_bytes())["extension"] == LAYOUT
+        except (ValueError, KeyError, TypeError, RecursionError):
+            ours = False
+        if not ours:
             raise AfenvError("E734", "the store has another layout than afenv writes", place=str(root))
         return
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
@@ -84,12 +92,26 @@ def read_inventory(folder: Path) -> dict[str, Any]:
         value: dict[str, Any] = json.loads(data)
         if value["digestAlgorithm"] != "sha512" or value["type"] != TYPE:
             raise ValueError("it is of another version, or has other digests")
+        _check_form(value)
         for paths in value["manifest"].values():
             for one in paths:
                 check_path(one, str(path))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except Damaged as damaged:
+        message = f"the inventory cannot be read: {damaged.message}, at {damaged.path}"
+        raise AfenvError("E734", message, place=str(path)) from None
+    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
         raise AfenvError("E734", f"the inventory cannot be read: {error}", place=str(path)) from None
     return value
+
+
+def _check_form(value: Any) -> None:
+    inventory = Record(value)
+    manifest = inventory.take("manifest", by_name(list_of(any_text, 1)))
+    head = inventory.take("head", form(_VERSION, "a version"))
+    newest = inventory.take("versions", by_name(json_object)).get(head)
+    state = Record(newest).take("state", by_name(list_of(any_text)))
+    if not state.keys() <= manifest.keys():
+        raise Damaged(f"{min(state.keys() - manifest.keys())} has no content", "manifest")
 
 
 def add_to_store(
@@ -110,22 +132,40 @@ def add_to_store(
     root = root.absolute()
     ordered = sorted(items, key=lambda item: item.path)
     try:
-        _open_root(root)
-        folder = object_folder(root, identity)
-        inventory = read_inventory(folder) if (folder / "inventory.json").exists() else None
-        number = int(inventory["head"][1:]) + 1 if inventory else 1
-        for left_over in (root / "extensions").glob("afenv-*"):  # of processes that were killed
-            if not Path("/proc", left_over.name.split("-")[1]).exists():
-                shutil.rmtree(left_over, ignore_errors=True)
-        beside = root / "extensions" / f"afenv-{os.getpid()}-{os.urandom(4).hex()}"
-        beside.mkdir(parents=True)
-        try:
-            _add(folder, beside, identity, name, ordered, info, readme, epoch, advance, inventory, number)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
+        if not root.exists():
+            root.mkdir(parents=True, exist_ok=True)
+        with _alone(root):
+            _open_root(root)
+            folder = object_folder(root, identity)
+            inventory = read_inventory(folder) if (folder / "inventory.json").exists() else None
+            number = int(inventory["head"][1:]) + 1 if inventory else 1
+            for left_over in (root / "extensions").glob("afenv-*"):  # of processes that were killed
+                if not Path("/proc", left_over.name.split("-")[1]).exists():
+                    shutil.rmtree(left_over, ignore_errors=True)
+            beside = root / "extensions" / f"afenv-{os.getpid()}-{os.urandom(4).hex()}"
+            beside.mkdir(parents=True)
+            try:
+                _add(folder, beside, identity, name, ordered, info, readme, epoch, advance, inventory, number)
+            finally:
+                shutil.rmtree(beside, ignore_errors=True)
     except OSError as error:
         raise write_error(error, root) from error
     return [root.with_name(f"{root.name}#{name}")]
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """Hold the store, where its file system has locks: two who write the next version lose one of them."""
+    if not root.is_dir():
+        yield
+        return
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _add(
@@ -223,12 +263,10 @@ def _add(
 
 def _copy(item: Item, target: Path, advance: Callable[[int], object]) -> Sums:
     """Copy a content, sharing its blocks where the file system can, and hash it on the way."""
-    import fcntl
-
     hashes = {one: new_hash(one) for one in ALGORITHMS}
     size = 0
     with item.open() as source, target.open("xb") as copy:
-        shared = _shares(fcntl, source, copy) if item.file is not None else False
+        shared = _shares(source, copy) if item.file is not None else False
         while data := source.read(CHUNK):
             for one in hashes.values():
                 one.update(data)
@@ -245,7 +283,7 @@ def _copy(item: Item, target: Path, advance: Callable[[int], object]) -> Sums:
     return Sums(sha256=item.sha256, sha512=hashes["sha512"].hexdigest(), size=size)
 
 
-def _shares(fcntl: Any, source: BinaryIO, copy: BinaryIO) -> bool:
+def _shares(source: BinaryIO, copy: BinaryIO) -> bool:
     try:
         fcntl.ioctl(copy.fileno(), FICLONE, source.fileno())
     except OSError:
