@@ -22,6 +22,7 @@ from afenv.documents.lockfile import parse_lock
 from afenv.errors import AfenvError
 from afenv.oci import media
 from afenv.oci.attached import Attachment, read_attachments
+from afenv.oci.config_form import parsed
 from afenv.oci.read import OpenedImage, image_from
 from afenv.record import record
 from afenv.store.content import ContentStore
@@ -122,12 +123,12 @@ class Bag:
             raise AfenvError("E031", f"the bag has no environment {environment!r}; it has: {names}")
         blobs = BagBlobs(self.source)
         try:
-            index = json.loads(self.read(f"{IMAGE}/index.json"))
+            index = parsed(self.read(f"{IMAGE}/index.json"))
             descriptor = next(one for one in index["manifests"] if one["digest"] == known.manifest)
             notes = descriptor.get("annotations") or {}
             manifest = self.read(f"{IMAGE}/blobs/sha256/{hex_of(known.manifest)}")
             config = self.read(f"{IMAGE}/blobs/sha256/{hex_of(known.image_id)}")
-            if json.loads(manifest)["config"]["digest"] != known.image_id:
+            if parsed(manifest)["config"]["digest"] != known.image_id:
                 raise ValueError("the manifest is that of another image")
             image = image_from(config, manifest, str(notes.get(media.REF_NAME, "")), self.place)
             listed = notes.get(media.ATTACHMENTS)

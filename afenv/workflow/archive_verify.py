@@ -164,7 +164,10 @@ def _documents(bag: Bag, lock: Lock) -> Iterator[Check]:
         yield Check("documents", "bad", "manifest and lock are of two analyses")
     else:
         yield Check("documents", "ok", "manifest, lock and index have the form of their schemas")
-    crate = json.loads(_payload(bag, CRATE))
+    try:
+        crate = json.loads(_payload(bag, CRATE))
+    except (ValueError, RecursionError):
+        crate = None
     graph = crate.get("@graph") if isinstance(crate, dict) else None
     if not isinstance(graph, list) or not any(
         isinstance(one, dict) and one.get("@id") == CRATE for one in graph

@@ -74,6 +74,15 @@ def verdicts(report: Any, name: str) -> list[str]:
     return [one["verdict"] for one in report["checks"] if one["name"] == name]
 
 
+@pytest.mark.parametrize("path", ["ro-crate-metadata.json", "image/index.json"])
+def test_documents_that_are_no_json_but_have_digests_that_fit(world: World, path: str) -> None:
+    bag = archive(world)
+    for data in (b"{", b"[" * 100_000):
+        replace_file(bag, path, data)
+        status, out, err = world.afenv("verify", str(bag))
+        assert status == 5 and "E900" not in err, out
+
+
 @pytest.mark.parametrize("form", ["", ".tar", ".zip"])
 def test_a_bag_is_verified_and_built_again_without_the_cache_and_the_servers(world: World, form: str) -> None:
     bag = archive(world, output=f"out/bag{form}")
