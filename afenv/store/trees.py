@@ -91,7 +91,7 @@ def _is_unchanged(folder: Path, note: Path) -> bool:
         found = _state(folder)
         same = all(found[key] == wanted[key] for key in ("paths", "bytes"))
         return same and bool(found["changed"] <= wanted["changed"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
 
 
@@ -144,7 +144,7 @@ def trees(store: ContentStore) -> list[CachedTree]:
             try:
                 size = int(json.loads(note.read_bytes())["bytes"])
                 found.append(CachedTree(name=entry.name, used=note.stat().st_mtime, size=size))
-            except (OSError, ValueError, KeyError, TypeError):
+            except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
                 found.append(CachedTree(name=entry.name, used=0.0, size=0))
     return found
 

@@ -83,7 +83,7 @@ class CacheVerified:
     """What was read again and what was wrong.
 
     ``damaged`` are digests of blobs that have another content; ``damaged_keys`` and ``foreign`` are paths
-    in the store, of keys that are no JSON and of files that are no blobs. ``repaired`` says that these
+    in the store, of keys that are no JSON and of what is no blob. ``repaired`` says that these
     were removed.
     """
 
@@ -107,7 +107,7 @@ class CacheVerified:
 
 def cache_summary(store: ContentStore) -> CacheSummary:
     """What the store holds; a store that does not exist is empty."""
-    blobs = [status for path, status in _files(store.folder / "blobs") if _digest(path)]
+    blobs = [status for path, status in _files(store.folder / "blobs") if _digest(path, store)]
     keys = list(_files(store.folder / "keys"))
     temporary = [status for _, status in _files(store.folder / "tmp")]
     unpacked = trees(store)
@@ -163,7 +163,7 @@ def cache_prune(
         now = time.time()
         blobs = {}
         for path, status in _files(store.folder / "blobs"):
-            if digest := _digest(path):
+            if digest := _digest(path, store):
                 blobs[digest] = (status.st_atime, status.st_size)
         unpacked = {tree.name: (tree.used, tree.size) for tree in trees(store)}
         chosen = choose_removed(blobs | unpacked, now=now, older_than=older_than, keep_bytes=keep_bytes)
@@ -214,14 +214,17 @@ def cache_verify(store: ContentStore, *, repair: bool = False, quiet: bool = Tru
     """
     with store.exclusive() if repair else contextlib.nullcontext():
         files = list(_files(store.folder / "blobs"))
-        foreign = [path for path, _ in files if not _digest(path)]
-        blobs = [(path, status.st_size) for path, status in files if _digest(path)]
+        foreign = [path for path, _ in files if not _digest(path, store)]
+        foreign += _instead_of_blobs(store)
+        blobs = [(path, status.st_size) for path, status in files if _digest(path, store)]
         total = sum(size for _, size in blobs)
         with Progress("Verifying the cache", total, quiet=quiet) as progress:
 
             def is_sound(item: tuple[Path, int]) -> bool:
                 try:
-                    return store.check(_digest(item[0])) or not item[0].exists()  # or it was just removed
+                    return (
+                        store.check(_digest(item[0], store)) or not item[0].exists()
+                    )  # or it was just removed
                 except AfenvError:
                     return False
                 finally:
@@ -229,7 +232,7 @@ def cache_verify(store: ContentStore, *, repair: bool = False, quiet: bool = Tru
 
             with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
                 sound = list(pool.map(is_sound, blobs))
-        damaged = {_digest(path) for (path, _), good in zip(blobs, sound, strict=True) if not good}
+        damaged = {_digest(path, store) for (path, _), good in zip(blobs, sound, strict=True) if not good}
         damaged_keys = [path for path, _ in _files(store.folder / "keys") if not _is_json(path)]
         if repair:
             for digest in damaged:
@@ -278,10 +281,16 @@ def _prune_clones(store: ContentStore, now: float, older_than: float | None) -> 
     return freed
 
 
-def _digest(path: Path) -> str:
+def _digest(path: Path, store: ContentStore) -> str:
     """The digest that a blob's path stands for; nothing if it is no blob's path."""
-    fits = _NAME.match(path.name) and path.parent.name == path.name[:2]
-    return f"sha256:{path.name}" if fits and path.parents[1].name == "sha256" else ""
+    digest = f"sha256:{path.name}"
+    return digest if _NAME.match(path.name) and store.path(digest) == path else ""
+
+
+def _instead_of_blobs(store: ContentStore) -> Iterator[Path]:
+    """Folders, and links to folders, where a blob would lie."""
+    for parent, folders, _ in os.walk(store.folder / "blobs"):
+        yield from (path for name in folders if _digest(path := Path(parent) / name, store))
 
 
 def _names_one_of(path: Path, digests: Collection[str]) -> bool:
@@ -295,7 +304,7 @@ def _names_one_of(path: Path, digests: Collection[str]) -> bool:
 def _is_json(path: Path) -> bool:
     try:
         json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return True
 
@@ -314,6 +323,9 @@ def _is_free(path: Path) -> bool:
 
 def _remove(path: Path) -> None:
     try:
-        path.unlink(missing_ok=True)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
     except OSError as error:
         raise write_error(error, path) from error

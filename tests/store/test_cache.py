@@ -163,3 +163,48 @@ def test_verify_is_no_use(store):
     put(store, b"data", days=100)
     cache_verify(store)
     assert cache_prune(store, older_than=10 * DAY).removed_blobs == 1
+
+
+def test_what_lies_in_the_place_of_a_blob(store, tmp_path):
+    """A folder, one with something in it, and links; they are told, removed, and in nobody's way."""
+    digests = [put(store, bytes([number])) for number in range(4)]
+    for digest in digests:
+        store.path(digest).unlink()
+    store.path(digests[0]).mkdir()
+    store.path(digests[1]).mkdir()
+    (store.path(digests[1]) / "file").write_bytes(b"content")
+    store.path(digests[2]).symlink_to(tmp_path)
+    store.path(digests[3]).symlink_to("nowhere")
+    assert not cache_verify(store).sound
+    cache_verify(store, repair=True)
+    assert cache_verify(store).sound and tmp_path.is_dir()
+    for number, digest in enumerate(digests):
+        assert store.put(bytes([number])) == digest
+
+
+def test_a_file_that_is_named_like_a_blob_of_another_place(store):
+    digest = put(store, b"a")
+    name = digest.removeprefix("sha256:")
+    misplaced = store.folder / "blobs" / "copy" / "sha256" / name[:2] / name
+    misplaced.parent.mkdir(parents=True)
+    misplaced.write_bytes(b"b")
+    assert cache_verify(store).foreign == (str(misplaced.relative_to(store.folder)),)
+    cache_prune(store, keep_bytes=0)
+    cache_verify(store, repair=True)
+    assert cache_verify(store).sound and not misplaced.exists()
+
+
+@pytest.mark.parametrize("note", [b'{"bytes": 1e999}', b"[" * 100_000])
+def test_a_damaged_note_of_a_tree(store, note):
+    (store.folder / "trees" / "abc").mkdir(parents=True)
+    (store.folder / "trees" / "abc.json").write_bytes(note)
+    assert cache_summary(store).trees == 1
+    assert cache_prune(store, older_than=DAY).removed_trees == 1
+
+
+def test_a_key_that_is_nested_without_end(store):
+    store.save_key("layer", sha256_bytes(b"1"), {})
+    (path,) = (store.folder / "keys").rglob("*.json")
+    path.unlink()
+    path.write_bytes(b"[" * 100_000)
+    assert len(cache_verify(store, repair=True).damaged_keys) == 1
