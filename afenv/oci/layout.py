@@ -71,8 +71,8 @@ def _is_ours(folder: Path) -> bool:
         return False
     try:
         index = json.loads((folder / "index.json").read_bytes())
-        return media.LAYOUT in index.get("annotations", {})
-    except (OSError, ValueError, AttributeError):
+        return media.LAYOUT in index["annotations"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
 
 

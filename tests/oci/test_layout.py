@@ -232,3 +232,11 @@ def test_progress_counts_every_byte(store):
     seen: list[int] = []
     data = archive_bytes(image, store, advance=seen.append)
     assert sum(seen) == len(data)
+
+
+@pytest.mark.parametrize("index", [b'{"annotations": null}', b'{"annotations": 5}', b"{}", b"[" * 100_000])
+def test_a_layout_with_an_index_that_is_not_ours(store, tmp_path, index):
+    (tmp_path / "layout").mkdir()
+    (tmp_path / "layout" / "index.json").write_bytes(index)
+    with pytest.raises(AfenvError, match="E032"):
+        write_layout(make_image(store), store, tmp_path / "layout")
