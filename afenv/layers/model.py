@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal, TypeGuard
 
+from afenv.digest import PATTERN
 from afenv.documents.cvmfs import LockedCvmfsPart
 from afenv.documents.lock import LockedCode, LockedConda, LockedDeb, LockedWheel
 from afenv.record import field, record
@@ -57,3 +58,19 @@ class Layer:
     media_type: str = GZIP_LAYER
     variables: Mapping[str, str] = field(default_factory=dict, hash=False)
     entrypoint: tuple[str, ...] = ()
+
+
+def is_layer(value: Any) -> TypeGuard[dict[str, Any]]:
+    """Whether what was kept of a layer has its form; its source and media type may be left out."""
+    if not isinstance(value, dict) or not value.keys() <= Layer.__annotations__.keys():
+        return False
+    variables, entrypoint = value.get("variables", {}), value.get("entrypoint", ())
+    digests = (value.get("diff_id"), value.get("digest"), value.get("listing"))
+    return (
+        all(isinstance(one, str) and PATTERN.match(one) for one in digests)
+        and isinstance(value.get("size"), int)
+        and isinstance(variables, dict)
+        and isinstance(entrypoint, list | tuple)
+        and all(isinstance(value.get(name, ""), str) for name in ("source", "media_type"))
+        and all(isinstance(one, str) for one in (*variables.values(), *entrypoint))
+    )

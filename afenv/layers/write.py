@@ -14,7 +14,7 @@ from afenv import canonical
 from afenv.digest import sha256_bytes
 from afenv.documents.lock import ASSEMBLY_VERSION, LockedCode, LockedEnvironment
 from afenv.errors import AfenvError
-from afenv.layers.model import Layer, PlannedLayer
+from afenv.layers.model import Layer, PlannedLayer, is_layer
 from afenv.layers.plan import layer_source, plan_layers
 from afenv.layers.write_job import Files, Job, Lost, compiles_debs, write_missing
 from afenv.settings import Settings
@@ -221,20 +221,13 @@ def _interpreter_identity(environment: LockedEnvironment) -> str | None:
 def _known(store: ContentStore, key: str, planned: PlannedLayer) -> Layer | None:
     """The layer of that key, if its blob and its listing are in the store as they should be."""
     value = store.load_key("layer", key)
-    try:
-        if (
-            value is not None
-            and store.trusted(value["digest"], value["size"])
-            and store.has(value["listing"])
-        ):
-            return _layer(value, planned)
-    except (TypeError, KeyError):
-        pass
+    if is_layer(value) and store.trusted(value["digest"], value["size"]) and store.has(value["listing"]):
+        return _layer(value, planned)
     return None
 
 
 def _layer(value: Any, planned: PlannedLayer) -> Layer:
-    """The layer of a saved value; TypeError or KeyError if that is damaged."""
+    """The layer of a saved value."""
     entrypoint = tuple(value.get("entrypoint", ()))
     return Layer(**value | {"entrypoint": entrypoint}, source=layer_source(planned))
 

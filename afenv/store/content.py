@@ -236,7 +236,7 @@ class ContentStore:
                 if time.time() - os.fstat(file.fileno()).st_mtime > marks.DAY:
                     with contextlib.suppress(OSError):
                         os.utime(path)  # its last use, for pruning
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
         return value
 

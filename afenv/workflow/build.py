@@ -19,7 +19,7 @@ from afenv.digest import sha256_bytes, sha256_file
 from afenv.documents.lock import Lock
 from afenv.documents.manifest import AnalysisManifest
 from afenv.errors import AfenvError
-from afenv.layers.model import PACKAGE_MTIME, Layer
+from afenv.layers.model import PACKAGE_MTIME, Layer, is_layer
 from afenv.oci.image import assemble
 from afenv.record import record, values_of
 from afenv.workflow.base import base_opener
@@ -309,7 +309,7 @@ def _image_key(name: str, lock_digest: str, created: int) -> str:
 def _known_layers(project: Project, name: str, lock_digest: str, created: int) -> list[Layer] | None:
     store = project.store
     known = store.load_key("image", _image_key(name, lock_digest, created))
-    if known is None:
+    if not (isinstance(known, list) and known and all(is_layer(one) and "source" in one for one in known)):
         return None
     layers = [Layer(**layer) for layer in known]
     return layers if all(store.trusted(layer.digest, layer.size) for layer in layers) else None

@@ -255,7 +255,7 @@ def test_keys(store):
     assert list(store.temporary_folder().iterdir()) == []
 
 
-@pytest.mark.parametrize("damage", [b"", b"\0" * 20, b'{"a":', b"\xff\xfe"])
+@pytest.mark.parametrize("damage", [b"", b"\0" * 20, b'{"a":', b"\xff\xfe", b"[" * 100_000])
 def test_damaged_key_is_none(store, damage):
     key = sha256_bytes(b"input")
     store.save_key("layer", key, {"a": 1})

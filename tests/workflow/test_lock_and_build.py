@@ -6,6 +6,7 @@ import json
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -248,6 +249,45 @@ def test_a_damaged_blob_is_written_again(world: Any) -> None:
     path.chmod(0o644)
     path.write_bytes(b"\0" * layer["size"])
     (second,) = world.afenv_json("build", "--check")
+    assert second["image_id"] == first["image_id"]
+
+
+@pytest.mark.parametrize("kind", ["image", "layer"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda _: 5,
+        lambda _: [],
+        lambda _: {},
+        lambda value: value | {"digest": "text"},
+        lambda value: value | {"diff_id": 5},
+        lambda value: value | {"size": "5"},
+        lambda value: value | {"variables": None},
+        lambda value: value | {"entrypoint": [1]},
+    ],
+)
+def test_a_damaged_key_counts_as_none(world: Any, kind: str, damage: Callable[[Any], Any]) -> None:
+    (first,) = world.afenv_json("build")
+    for path in (world.cache / "keys" / "image").rglob("*.json"):
+        layers = json.loads(path.read_bytes())
+        path.unlink()
+        if kind == "image":
+            path.write_text(json.dumps([damage(layers[0]), *layers[1:]]))
+    for path in (world.cache / "keys" / "layer").rglob("*.json") if kind == "layer" else ():
+        value = json.loads(path.read_bytes())
+        path.unlink()
+        path.write_text(json.dumps(damage(value)))
+    (second,) = world.afenv_json("build")
+    assert second["image_id"] == first["image_id"]
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", "5", '"text"'])
+def test_a_key_without_layers_counts_as_none(world: Any, text: str) -> None:
+    (first,) = world.afenv_json("build")
+    (path,) = (world.cache / "keys" / "image").rglob("*.json")
+    path.unlink()
+    path.write_text(text)
+    (second,) = world.afenv_json("build")
     assert second["image_id"] == first["image_id"]
 
 
