@@ -17,6 +17,7 @@ from typing import NamedTuple
 from afenv.errors import AfenvError
 
 STORED, DEFLATED = 0, 8
+LARGEST_READ = 32 << 20  # bytes of a file that is read as a whole: metadata, and scripts to be changed
 
 _END = struct.Struct("<4s4H2LH")
 _END64_LOCATOR = struct.Struct("<4sLQL")
@@ -50,7 +51,7 @@ class ZipArchive:
         self.place = place
         try:
             self.entries: dict[str, ZipEntry] = {entry.name: entry for entry in _entries(data, place)}
-        except (struct.error, UnicodeDecodeError):
+        except (struct.error, UnicodeDecodeError, OverflowError):
             raise AfenvError("E303", "the zip directory is damaged", place=place) from None
 
     def forget(self) -> None:
@@ -69,6 +70,8 @@ class ZipArchive:
         entry = self.entries.get(name)
         if entry is None:
             return None
+        if entry.size > LARGEST_READ:
+            raise AfenvError("E303", f"{name} has {entry.size} bytes, which is too much", place=self.place)
         content = self.content(entry)
         try:
             if entry.method == STORED:

@@ -149,6 +149,31 @@ def test_archives_that_lie(damage):
     assert code_of(damage(data)) == "E303"
 
 
+@pytest.mark.parametrize("place", [1 << 63, (1 << 64) - 1])
+def test_places_beyond_all_numbers(place):
+    data = make({"a": b"content"})
+    end = data.rindex(b"PK\5\6")
+    locator = struct.pack("<4sLQL", b"PK\6\7", 0, place, 1)
+    assert code_of(data[:end] + locator + data[end:]) == "E303"
+    at = data.index(b"PK\1\2")
+    directory = bytearray(data[at:end])
+    directory[42:46] = b"\xff" * 4  # the offset stands in the extra field
+    directory[30:32] = struct.pack("<H", 12)
+    directory += struct.pack("<2HQ", 1, 8, place)
+    tail = bytearray(data[end:])
+    tail[12:16] = struct.pack("<L", len(directory))
+    assert code_of(data[:at] + directory + tail) == "E303"
+
+
+def test_metadata_that_would_fill_the_memory():
+    archive = read(
+        make({"RECORD": bytes(zip_archive.LARGEST_READ + 1), "most": bytes(zip_archive.LARGEST_READ)})
+    )
+    assert len(archive.read("most")) == zip_archive.LARGEST_READ
+    with pytest.raises(AfenvError, match="E303"):
+        archive.read("RECORD")
+
+
 def test_names_that_are_not_utf8():
     assert code_of(patched(make({"ü": b""}), CENTRAL, 46, b"\xff\xff")) == "E303"
 
