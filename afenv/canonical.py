@@ -21,3 +21,12 @@ def compact(value: Any) -> bytes:
 def indented(value: Any) -> bytes:
     """The value indented by two spaces, with a final newline."""
     return (_indented.encode(value) + "\n").encode()
+
+
+def shown(value: Any, *, on_one_line: bool = False) -> str:
+    """The value for whoever reads it, also where a text is no Unicode, as the names of files may be.
+
+    Bytes of such a name are escaped as JSON has it (``\\udcff``), which Python reads back as they were.
+    """
+    text = (_compact if on_one_line else _indented).encode(value)
+    return text.encode("utf-8", "backslashreplace").decode() + ("" if on_one_line else "\n")

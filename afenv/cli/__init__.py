@@ -22,7 +22,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is not None:
         return _main(arguments)
     import gc
+    import io
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # names of files need not be Unicode
     # jsonschema takes 2 s to import it where it is installed, as JupyterLab has it, for a check not used here
     sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     gc.set_threshold(100_000)  # looking for cycles takes a tenth of a short run, and there are hardly any
@@ -106,7 +109,7 @@ def _report(problems: Sequence[Problem], as_json: bool) -> None:
     if as_json:
         from afenv import canonical
 
-        text = canonical.compact({"errors": [problem.as_json() for problem in problems]}).decode()
+        text = canonical.shown({"errors": [problem.as_json() for problem in problems]}, on_one_line=True)
     else:
         text = "\n".join(_lines(problems))
     print(text, file=sys.stderr)

@@ -13,7 +13,7 @@ def print_json(value: Any) -> None:
     """One JSON value, indented, for programs and people alike."""
     from afenv import canonical
 
-    sys.stdout.write(canonical.indented(value).decode())
+    sys.stdout.write(canonical.shown(value))
 
 
 def say(text: str, *, quiet: bool = False) -> None:

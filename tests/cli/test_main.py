@@ -180,3 +180,25 @@ def test_of_many_errors_of_one_kind_the_first_are_shown(
     assert shown.splitlines()[-1] == "and 15 more of E010"
     assert main(["-C", str(tmp_path), "lock", "--json"]) == 2
     assert len(json.loads(capsys.readouterr().err)["errors"]) == 25
+
+
+def test_names_that_are_no_unicode_are_shown(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    name = b"\xff\xc3\xbc"
+    (tmp_path / "two" / os.fsdecode(name)).write_text("text")
+
+    def run(*words: str) -> subprocess.CompletedProcess[bytes]:
+        command = [sys.executable, "-m", "afenv", *words]
+        environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)
+
+    shown = run("diff", "one", "two")
+    assert (shown.returncode, shown.stderr) == (1, b"")
+    assert b"+ " + name + b" file" in shown.stdout
+    shown = run("diff", "one", "two", "--json")
+    assert (shown.returncode, shown.stderr) == (1, b"")
+    assert [os.fsencode(one["what"]) for one in json.loads(shown.stdout)["files"]] == [name]
+    shown = run("inspect", os.fsdecode(name), "--json")
+    assert shown.returncode == 2
+    assert os.fsencode(json.loads(shown.stderr)["errors"][0]["place"]) == name
