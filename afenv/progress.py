@@ -25,10 +25,15 @@ def human_size(count: float) -> str:
     raise AssertionError
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """A number of things for people; ``plural`` is for nouns that take more than an s."""
+    return f"{number} {noun}" if number == 1 else f"{number} {plural or noun + 's'}"
+
+
 class Progress:
     """One task with a known or growing total; safe to advance from many threads.
 
-    ``unit`` is ``"B"`` for bytes or a noun in the plural. Use as a context manager.
+    ``unit`` is ``"B"`` for bytes or a noun in the singular. Use as a context manager.
     """
 
     def __init__(
@@ -66,7 +71,7 @@ class Progress:
             self._stream.flush()
 
     def _amount(self, value: int) -> str:
-        return human_size(value) if self.unit == "B" else f"{value}"
+        return human_size(value) if self.unit == "B" else counted(value, self.unit)
 
     def _rate(self, now: float) -> str:
         passed = now - self._started
@@ -75,9 +80,9 @@ class Progress:
     def _show(self) -> None:
         if self._quiet:
             return
-        unit = "" if self.unit == "B" else f" {self.unit}"
         share = min(self.done / self.total, 1.0) if self.total else 0.0
-        amounts = f"{self._amount(self.done)} of {self._amount(self.total)}{unit}"
+        done = self._amount(self.done) if self.unit == "B" else f"{self.done}"
+        amounts = f"{done} of {self._amount(self.total)}"
         text = f"{self.title}  {amounts}{self._rate(time.monotonic())}"
         if self._bar:
             width = 24
@@ -97,8 +102,7 @@ class Progress:
             self._stream.write("\r\x1b[K")
         if kind is None and (self.done or self.total):  # not where there was nothing to do
             seconds = time.monotonic() - self._started
-            unit = "" if self.unit == "B" else f" {self.unit}"
-            self._stream.write(f"{self.title}: {self._amount(self.done)}{unit} in {seconds:.1f} s\n")
+            self._stream.write(f"{self.title}: {self._amount(self.done)} in {seconds:.1f} s\n")
         self._stream.flush()
 
 

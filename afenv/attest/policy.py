@@ -127,7 +127,7 @@ def _trust(policy: Policy, facts: Facts) -> Iterator[str]:
     wanted = {key.identity for key in policy.keys}
     signed = {key.identity for key in facts.signers} & wanted if policy.keys else set()
     if policy.keys and len(signed) < policy.signatures:
-        yield f"{policy.signatures} signature(s) by keys of the policy are needed, found {len(signed)}"
+        yield f"signatures by keys of the policy: {policy.signatures} needed, {len(signed)} found"
     asks_provenance = policy.builders or policy.code or not policy.dirty
     if policy.keys and asks_provenance and not facts.provenance_trusted:
         yield "the provenance is not signed by a key of the policy"

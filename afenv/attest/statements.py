@@ -15,6 +15,7 @@ from afenv.errors import AfenvError
 from afenv.oci import media
 from afenv.oci.attached import Attachment
 from afenv.oci.model import Image
+from afenv.progress import counted
 
 Vouches = Callable[[bytes], PublicKey | None]  # who made a bundle that has a certificate, if it is trusted
 
@@ -109,7 +110,7 @@ def signers(
     elif only_trusted:
         check = Check("signature", "missing", "none of the keys that were given signed the image")
     elif about_image:
-        text = f"{len(about_image)} signature(s); give --key or --policy to check them"
+        text = f"{counted(len(about_image), 'signature')}; give --key or --policy to check them"
         check = Check("signature", "unchecked", text)
     else:
         check = Check("signature", "unchecked", "the image is not signed")

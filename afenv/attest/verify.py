@@ -23,6 +23,7 @@ from afenv.oci import media
 from afenv.oci.attached import Attachment
 from afenv.oci.image import inputs_digest
 from afenv.oci.model import Image
+from afenv.progress import counted
 
 SHOWN = 10  # differences that are named
 
@@ -124,7 +125,7 @@ def _compare(image: Image, document: dict[str, Any], title: str, held: Held | No
         return Check("sbom", "bad", f"{title} is about another image")
     listed = components(document)
     if held is None:
-        text = f"it lists {len(listed)} packages; the image's content was not read"
+        text = f"it lists {counted(len(listed), 'package')}; the image's content was not read"
         return Check("sbom", "unchecked", text)
     found = differences(listed, held.packages, held.base)
     if not found:
@@ -135,8 +136,8 @@ def _compare(image: Image, document: dict[str, Any], title: str, held: Held | No
 
 def _packages(count: int, held: Held) -> str:
     if held.base:
-        return f"{count} packages that were added to the base, which has {len(held.base)} of its own"
-    return f"{count} packages that the image holds"
+        return f"{counted(count, 'package')} added to the base, which has {len(held.base)} of its own"
+    return f"{counted(count, 'package')} that the image holds"
 
 
 def _documents(

@@ -21,6 +21,7 @@ from afenv.catalogue.record import ImageRecord
 from afenv.documents.cuda import dotted, driver_text
 from afenv.documents.facility import FacilityProfile
 from afenv.facility.verdict import Verdict
+from afenv.progress import counted
 
 REASONS = 6  # of one image at one facility
 _NAMES = {
@@ -51,7 +52,7 @@ def catalogue_page(catalogue: Catalogue, facilities: Sequence[FacilityProfile] =
         "base-uri 'none'; form-action 'none'"
     )
     name = html.escape(catalogue.name)
-    about = f"{catalogue.count} images, version {catalogue.serial}"
+    about = f"{counted(catalogue.count, 'image')}, version {catalogue.serial}"
     return PAGE.format(
         name=name,
         policy=policy,

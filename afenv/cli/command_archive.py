@@ -13,7 +13,7 @@ _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 def run(options: Namespace) -> int:
     """Write the bag, and say what is in it."""
-    from afenv.progress import human_size
+    from afenv.progress import counted, human_size
     from afenv.workflow.archive import ArchiveOptions, archive
     from afenv.workflow.project import open_project
 
@@ -50,7 +50,7 @@ def run(options: Namespace) -> int:
         print(f"{name}  {one.image_id}")
     for path in done.paths:
         print(path)
-    print(f"{len(index.files)} files, {human_size(done.size)}")
+    print(f"{counted(len(index.files), 'file')}, {human_size(done.size)}")
     for limited in index.restricted:
         print(f"limited: {limited.name}: {limited.license}. {limited.reason}")
     for left_out in index.left_out:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 
 from afenv.cli.output import print_json
-from afenv.progress import human_size
+from afenv.progress import counted, human_size
 from afenv.settings import load_settings
 from afenv.store.content import ContentStore
 from afenv.workflow.cache import cache_prune, cache_summary, cache_verify
@@ -36,19 +36,19 @@ def run(options: Namespace) -> int:
             for name in (*verified.damaged, *verified.damaged_keys, *verified.foreign):
                 print(f"{'removed' if verified.repaired else 'damaged'}: {name}")
             verdict = "sound" if verified.sound else "damaged"
-            print(f"{verified.blobs} files, {human_size(verified.blob_bytes)}: {verdict}")
+            print(f"{counted(verified.blobs, 'file')}, {human_size(verified.blob_bytes)}: {verdict}")
         return 0 if verified.sound or verified.repaired else 1
     summary = cache_summary(store)
     if options.json:
         print_json(summary.as_json())
     else:
-        print(f"{summary.folder}: {summary.blobs} files, {human_size(summary.blob_bytes)}")
+        print(f"{summary.folder}: {counted(summary.blobs, 'file')}, {human_size(summary.blob_bytes)}")
         for kind, count in summary.keys.items():
-            print(f"  {kind}: {count} results")
+            print(f"  {kind}: {counted(count, 'result')}")
         if summary.trees:
             print(f"  unpacked images: {summary.trees}, {human_size(summary.tree_bytes)}")
         if summary.clones:
             print(f"  git repositories: {summary.clones}, {human_size(summary.clone_bytes)}")
         if summary.temporary:
-            print(f"  temporary: {summary.temporary} files, {human_size(summary.temporary_bytes)}")
+            print(f"  temporary: {counted(summary.temporary, 'file')}, {human_size(summary.temporary_bytes)}")
     return 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from afenv.cli.output import print_json, say
 from afenv.errors import AfenvError
+from afenv.progress import counted
 
 if TYPE_CHECKING:
     from afenv.catalogue.file import Catalogue
@@ -70,7 +71,7 @@ def _add(options: Namespace) -> int:
         return 0
     for one in found:
         print(plain(f"{one.title} {one.exact}"))
-    say(f"{catalogue.count} images, version {catalogue.serial}", quiet=options.quiet)
+    say(f"{counted(catalogue.count, 'image')}, version {catalogue.serial}", quiet=options.quiet)
     return 0
 
 
@@ -85,7 +86,7 @@ def _remove(options: Namespace) -> int:
         return 0
     for key in gone:
         print(plain(key))
-    say(f"{catalogue.count} images, version {catalogue.serial}", quiet=options.quiet)
+    say(f"{counted(catalogue.count, 'image')}, version {catalogue.serial}", quiet=options.quiet)
     return 0
 
 
@@ -111,7 +112,7 @@ def _refresh(options: Namespace) -> int:
         for one in odd:
             now = f", the tag names {one.found}" if one.found else ""
             print(plain(f"{one.state}: {one.record.title} {one.record.exact}{now}"))
-        say(f"{len(found)} images, {len(odd)} not as they were", quiet=options.quiet)
+        say(f"{counted(len(found), 'image')}, {len(odd)} not as they were", quiet=options.quiet)
     return 1 if odd else 0
 
 
@@ -161,7 +162,10 @@ def _list(options: Namespace) -> int:
         state = one.checked.state if one.checked and one.checked.state != "same" else ""
         about = ", ".join(filter(None, (one.version, forms, size, state)))
         print(plain(f"{one.title}  {about}  {one.exact}"))
-    say(f"{len(found)} of {catalogue.count} images, version {catalogue.serial}", quiet=options.quiet)
+    say(
+        f"{len(found)} of {counted(catalogue.count, 'image')}, version {catalogue.serial}",
+        quiet=options.quiet,
+    )
     return 0
 
 

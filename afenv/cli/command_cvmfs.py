@@ -65,7 +65,7 @@ def _trace(options: Namespace) -> int:
     """Trace a command, and put what it reads into the lock."""
     import shlex
 
-    from afenv.progress import human_size
+    from afenv.progress import counted, human_size
     from afenv.workflow.cvmfs_tracing import trace_project
     from afenv.workflow.project import open_project
 
@@ -78,7 +78,8 @@ def _trace(options: Namespace) -> int:
         print_json([entry.as_json() for entry in found])
         return 0
     for entry in found:
-        print(f"{entry.path}: {len(entry.paths)} paths, {entry.files} files, {human_size(entry.size)}")
+        found_of = f"{counted(len(entry.paths), 'path')}, {counted(entry.files, 'file')}"
+        print(f"{entry.path}: {found_of}, {human_size(entry.size)}")
         for path in entry.added:
             print(f"  {path}")
     return 0

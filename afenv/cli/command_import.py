@@ -6,6 +6,7 @@ from argparse import Namespace
 
 from afenv.cli.output import say
 from afenv.errors import AfenvError
+from afenv.progress import counted
 
 
 def run(options: Namespace) -> int:
@@ -25,5 +26,5 @@ def run(options: Namespace) -> int:
         return 0
     write_manifest(path, text)
     left = text.count("\n# TODO: ")
-    say(f"wrote {path}; {left} things are left to do, see its comments", quiet=options.quiet)
+    say(f"wrote {path}; {counted(left, 'thing')} left to do, see its comments", quiet=options.quiet)
     return 0

@@ -8,6 +8,7 @@ from afenv.cli.output import print_json, say
 from afenv.digest import sha256_file
 from afenv.documents.lock import Lock
 from afenv.errors import AfenvError
+from afenv.progress import counted
 from afenv.workflow.lock import Locking, check_lock, lock_project, parse_time
 from afenv.workflow.project import Project, open_project
 
@@ -60,11 +61,8 @@ def _show(options: Namespace, project: Project, lock: Lock, verdict: str) -> Non
     loose = [data.name for data in lock.data if not data.pinned]
     if loose:
         say(f"  not pinned: {', '.join(loose)} (`afenv data pin` does that)", quiet=options.quiet)
-    for name, counts in environments.items():
-        conda = f"{counts['conda']} conda packages, " if counts["conda"] else ""
-        base = f"on {counts['base']}, " if counts["base"] else ""
-        say(
-            f"  {name}: {base}{counts['debs']} Debian packages, {conda}{counts['wheels']} wheels, "
-            f"as of {counts['as-of']}",
-            quiet=options.quiet,
-        )
+    for name, one in lock.environments.items():
+        base = f"on {one.base.reference}, " if one.base else ""
+        conda = f"{counted(len(one.conda), 'conda package')}, " if one.conda else ""
+        debs, wheels = counted(len(one.debs), "Debian package"), counted(len(one.wheels), "wheel")
+        say(f"  {name}: {base}{debs}, {conda}{wheels}, as of {one.as_of}", quiet=options.quiet)

@@ -6,6 +6,7 @@ from argparse import Namespace
 
 from afenv.cli.output import print_json, say
 from afenv.errors import AfenvError
+from afenv.progress import counted
 from afenv.workflow.sign import file_signer, keyless_signer, sign
 
 
@@ -20,6 +21,6 @@ def run(options: Namespace) -> int:
         print_json(result)
     else:
         count = result["signatures"]
-        say(f"{count} new signature(s)" if count else "it is signed already", quiet=options.quiet)
+        say(counted(count, "new signature") if count else "it is signed already", quiet=options.quiet)
         print(result["manifest_digest"])
     return 0

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from afenv.progress import human_size
+from afenv.progress import counted, human_size
 
 
 def print_json(value: Any) -> None:
@@ -26,7 +26,7 @@ def show_built(built: Mapping[str, Any], *, quiet: bool) -> None:
     """What was built, for people: the identity on standard output, the rest beside it."""
     size = human_size(sum(layer["size"] for layer in built["layers"]))
     place = f", in {built['path']}" if built["path"] else ""
-    say(f"{built['environment']}: {len(built['layers'])} layers, {size}{place}", quiet=quiet)
+    say(f"{built['environment']}: {counted(len(built['layers']), 'layer')}, {size}{place}", quiet=quiet)
     if "pushed" in built:
         say(f"  pushed as {built['pushed']}", quiet=quiet)
     print(built["image_id"])

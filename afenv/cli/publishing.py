@@ -14,6 +14,7 @@ from afenv.oci.publishing import (
     repository_target,
     wishes_target,
 )
+from afenv.progress import counted
 
 
 def run_publish(options: Namespace) -> int:
@@ -35,7 +36,7 @@ def run_publish(options: Namespace) -> int:
     elif target.method == "wishes":
         say(f"put on {target.place}", quiet=options.quiet)
     else:
-        count = f"{len(done.added)} new layers, {len(done.shared)} shared"
+        count = f"{counted(len(done.added), 'new layer')}, {len(done.shared)} shared"
         say(f"published as {target.place / done.name}: {count}", quiet=options.quiet)
     print(done.image_id)
     return 0

@@ -19,7 +19,7 @@ from afenv.compare.histogram import HistogramPlot
 from afenv.compare.outcome import DIFFERENT, INCOMPARABLE, Part
 from afenv.compare.svg import overlay, pulls
 from afenv.compare.tables import TextPlot
-from afenv.progress import human_size
+from afenv.progress import counted, human_size
 
 PLOTS = 200  # of one file
 ROWS = 500
@@ -55,7 +55,7 @@ def _body(comparison: Comparison) -> Iterator[str]:
     yield f'<h1><span class="verdict {verdict}">{verdict}</span> {VERDICTS[verdict]}</h1>'
     yield '<div class="sides">'
     for name, word, side in (("one", "First", comparison.first), ("two", "Second", comparison.second)):
-        facts = [f"{side.kind}, {len(side.files)} files"]
+        facts = [f"{side.kind}, {counted(len(side.files), 'file')}"]
         if side.about.get("name"):
             facts.append(f"{side.about['name']} {side.about.get('version', '')}".strip())
         if side.about.get("ended"):
@@ -71,7 +71,8 @@ def _body(comparison: Comparison) -> Iterator[str]:
             yield from _file(number, file, opened=file.outcome in WRONG)
     rules = comparison.as_json()["rules"]
     source = f" of <code>{escape(comparison.manifest)}</code>" if comparison.manifest else ""
-    yield f'<p class="soft">{len(rules)} rules{source}. Limits without a rule: relative 1e-9, absolute 0.</p>'
+    count = counted(len(rules), "rule")
+    yield f'<p class="soft">{count}{source}. Limits without a rule: relative 1e-9, absolute 0.</p>'
     if rules:
         yield f"<pre>{escape(chr(10).join(_rule(rule) for rule in rules))}</pre>"
 

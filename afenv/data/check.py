@@ -66,7 +66,7 @@ def check_data(
     files = [(data.name, file) for data in wanted for file in data.files]
     found: dict[int, CheckedFile] = {}
     total = sum((file.size or 0) * len(file.uris) for _, file in files) if deep else len(files)
-    with Progress("checking data", total, unit="B" if deep else "files", quiet=quiet) as progress:
+    with Progress("checking data", total, unit="B" if deep else "file", quiet=quiet) as progress:
 
         def work(position: int, stop: threading.Event) -> None:
             name, file = files[position]

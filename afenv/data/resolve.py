@@ -46,7 +46,7 @@ def resolve(
         files = _folder(reference, access)
     chosen = [file for file in files if _wanted(file.path, reference.select)]
     if not chosen:
-        what = f"none of its {len(files)} files is selected" if files else "it has no files"
+        what = f"`select` fits none of its files, such as {files[0].path}" if files else "it has no files"
         raise AfenvError("E643", f"the data {reference.name}: {what}", place=without_secrets(reference.uri))
     _check_names(chosen, reference)
     return replace(stated, files=tuple(sorted(chosen, key=lambda file: file.path)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from afenv.documents.facility import FacilityProfile, Gpu
-from afenv.progress import human_size
+from afenv.progress import counted, human_size
 
 NEEDED = ("architecture", "cpu", "kernel", "glibc", "user_namespaces", "runtimes", "cvmfs", "gpus", "network")
 
@@ -37,7 +37,7 @@ def _lines(profile: FacilityProfile) -> Iterator[str]:
     yield profile.name + (f": {profile.description}" if profile.description else "")
     cpu, kernel = profile.cpu, profile.kernel
     level = (cpu.level if cpu else None) or profile.architecture
-    cores = f", {cpu.cores} cores" if cpu and cpu.cores else ""
+    cores = f", {counted(cpu.cores, 'core')}" if cpu and cpu.cores else ""
     yield f"  processors   {level or 'not known'}{cores}"
     release = (kernel.release if kernel else None) or "not known"
     vsyscall = f", vsyscall {kernel.vsyscall}" if kernel and kernel.vsyscall else ""

@@ -288,7 +288,7 @@ class _Transfer:
 
     def __init__(self, url: str, quiet: bool) -> None:
         name = without_credentials(url).rstrip("/").rpartition("/")[2] or url
-        self._progress = Progress(f"Fetching {name}", 0, unit="objects", quiet=quiet)
+        self._progress = Progress(f"Fetching {name}", 0, unit="object", quiet=quiet)
         self._shown = ExitStack()
 
     def __enter__(self) -> _Transfer:

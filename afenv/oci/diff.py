@@ -19,6 +19,7 @@ from afenv.oci.forms import Tree, open_tree
 from afenv.oci.model import Image
 from afenv.oci.packages import Package, find_packages, holds_packages
 from afenv.oci.tree import portable, tree_digest
+from afenv.progress import counted
 
 LIMIT = 50  # lines of one section that people are shown
 
@@ -89,7 +90,7 @@ class Difference:
                 if len(changes) > limit:
                     text.append(f"  … and {len(changes) - limit} more (--json has all)")
         if self.times and self.timed:
-            text.append(f"times: {len(self.times)} paths differ in their modification time only")
+            text.append(f"times: {counted(len(self.times), 'path')}, different in modification time only")
         if self.trees is not None:
             same = self.trees[0] == self.trees[1]
             text.append(

@@ -14,7 +14,7 @@ from afenv.oci.model import Image
 from afenv.oci.packages import Package, find_packages, holds_packages
 from afenv.oci.sif import Sif
 from afenv.oci.sif_record import SifRecord
-from afenv.progress import human_size
+from afenv.progress import counted, human_size
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,7 +112,10 @@ class Inspection:
             ("created", value["created"] or ""),
             ("platform", platform),
             ("base", "@".join(value["base"].values()) if value["base"] else ""),
-            ("size", f"{human_size(self.size)}, {human_size(self.installed)} as {self.files} files"),
+            (
+                "size",
+                f"{human_size(self.size)}, {human_size(self.installed)} as {counted(self.files, 'file')}",
+            ),
             ("signed by", self._signed()),
             ("user", value["user"] or "root"),
             ("folder", value["workdir"] or "/"),

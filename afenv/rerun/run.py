@@ -261,7 +261,7 @@ def _link(source: Path, place: Path) -> None:
 def _run_stale(plan: Plan, lock: int, *, quiet: bool) -> None:
     rules = rule_names(plan.names)
     ended: dict[str, str] = {}
-    with Progress("steps", len(plan.stale), unit="steps", quiet=quiet) as progress:
+    with Progress("running", len(plan.stale), unit="step", quiet=quiet) as progress:
         happened = _teller(progress, plan, ended)
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // MEGABYTE
         forced = [rules[name] for name in plan.stale]

@@ -17,6 +17,7 @@ from afenv.oci.diff import file_changes
 from afenv.oci.files import read_layer
 from afenv.oci.model import Image
 from afenv.oci.read import OpenedImage
+from afenv.progress import counted
 from afenv.record import replace
 from afenv.settings import load_settings
 from afenv.store.content import ContentStore
@@ -120,7 +121,7 @@ def rebuild(bag: Bag, lock: Lock, names: Sequence[str], *, quiet: bool) -> list[
                 text = f"{name}: what is embedded of CVMFS is in the image's layers, and not kept as an input"
                 checks.append(Check("rebuild", "unchecked", text))
             elif missing:
-                text = f"{name}: {len(missing)} inputs were left out of the bag, such as {missing[0]}"
+                text = f"{name}: the bag lacks {counted(len(missing), 'input')}, such as {missing[0]}"
                 checks.append(Check("rebuild", "unchecked", text))
             else:
                 able.append(name)
@@ -160,7 +161,7 @@ def layer_differences(old: OpenedImage, new: OpenedImage) -> Iterator[str]:
     """What differs between two images: the layers, and the paths in them."""
     before, after = old.image.layers, new.image.layers
     if len(before) != len(after):
-        yield f"there were {len(before)} layers, and there are {len(after)}"
+        yield f"it had {counted(len(before), 'layer')}, and has {len(after)}"
     different = 0
     for number, (one, other) in enumerate(zip(before, after, strict=False)):
         if one.diff_id == other.diff_id:

@@ -17,7 +17,7 @@ from afenv.attest.keys import PublicKey, load_public, read_public
 from afenv.documents.lock import Lock
 from afenv.errors import AfenvError, Problem
 from afenv.oci.check import layer_problems
-from afenv.progress import Progress
+from afenv.progress import Progress, counted
 from afenv.workflow.archive_bag import Bag, open_archive
 from afenv.workflow.archive_rebuild import code_digests, locked_digests, rebuild
 from afenv.workflow.verify import BAD, MARKS, NO, report_on
@@ -205,15 +205,14 @@ def _complete(bag: Bag, lock: Lock) -> Iterator[Check]:
         text = f"{len(absent)} of {len(wanted)} inputs were left out on purpose, such as the {absent[0]}"
         yield Check("inputs", "unchecked", text)
     elif not missing:
-        yield Check("inputs", "ok", f"all {len(wanted)} files that the lock names are here")
+        yield Check("inputs", "ok", f"all that the lock names is here: {counted(len(wanted), 'file')}")
     data = [file for one in lock.data for file in one.files]
     here = sum(1 for file in data if file.sha256 and f"sha256:{file.sha256}" in known)
-    if data:
-        yield Check(
-            "data",
-            "ok" if here == len(data) else "unchecked",
-            f"{here} of {len(data)} data files are here; the others are references",
-        )
+    if data and here == len(data):
+        yield Check("data", "ok", f"the data is here: {counted(here, 'file')}")
+    elif data:
+        text = f"{here} of {counted(len(data), 'data file')} here; the others are references"
+        yield Check("data", "unchecked", text)
 
 
 def _debian(bag: Bag, lock: Lock) -> Iterator[Check]:
@@ -313,7 +312,8 @@ def _images(
         wrong = layer_problems(opened) if reading else []
         checks += [Check("image", "bad", f"{environment}: {one.place}: {one.message}") for one in wrong]
         if reading and not wrong:
-            text = f"{environment}: its {len(opened.image.layers)} layers have their diff_ids"
+            layers = counted(len(opened.image.layers), "layer")
+            text = f"{environment}: the diff_ids are those of its {layers}"
             checks.append(Check("image", "ok", text))
         keys = [*trusted, *(rules.keys if rules else ())] or own
         report = report_on(

@@ -21,6 +21,7 @@ from afenv.documents.manifest import AnalysisManifest
 from afenv.errors import AfenvError
 from afenv.layers.model import PACKAGE_MTIME, Layer, is_layer
 from afenv.oci.image import assemble
+from afenv.progress import counted
 from afenv.record import record, values_of
 from afenv.workflow.base import base_opener
 from afenv.workflow.lock import Locking, check_lock, load, lock_project
@@ -325,7 +326,7 @@ def _remember_layers(
 
 def _tell(project: Project, remote: RemoteCache) -> None:
     if remote.found and not project.quiet:
-        sys.stderr.write(f"{remote.found} layers were found in the remote cache\n")
+        sys.stderr.write(f"{counted(remote.found, 'layer')} found in the remote cache\n")
     for message in remote.conclusions():
         if not project.quiet:
             sys.stderr.write(f"warning: {message}\n")

@@ -219,7 +219,7 @@ def look_again(registry: Registry, records: Sequence[ImageRecord], *, quiet: boo
     groups: dict[str, list[ImageRecord]] = {}
     for one in records:
         groups.setdefault(one.repository, []).append(one)
-    with Progress("looking for images", len(records), quiet=quiet) as progress:
+    with Progress("looking for images", len(records), unit="image", quiet=quiet) as progress:
 
         def of_repository(group: list[ImageRecord]) -> list[Looked]:
             found = []

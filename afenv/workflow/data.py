@@ -19,7 +19,7 @@ from afenv.documents.facility import FacilityProfile
 from afenv.documents.lock import Lock
 from afenv.documents.lockfile import read_lock, write_lock
 from afenv.errors import AfenvError, Problem
-from afenv.progress import human_size
+from afenv.progress import counted, human_size
 from afenv.record import record, replace
 from afenv.store.transport import without_secrets
 from afenv.workflow.lock import existing_lock, load
@@ -200,7 +200,7 @@ def describe_data(data: LockedData) -> str:
     if not data.files:
         return f"{data.name}: {uri}, not looked up yet"
     size = human_size(data.size) if data.size is not None else "size not known"
-    count = "1 file" if len(data.files) == 1 else f"{len(data.files)} files"
+    count = counted(len(data.files), "file")
     loose = sum(not file.pinned for file in data.files)
     state = "pinned" if not loose else "not pinned" if loose == len(data.files) else f"{loose} not pinned"
     return f"{data.name}: {uri}, {count}, {size}, {state}"

@@ -26,7 +26,7 @@ from afenv.oci import media
 from afenv.oci.attached import EMPTY
 from afenv.oci.model import Image
 from afenv.oci.registries import Repository, find_registry
-from afenv.progress import Progress
+from afenv.progress import Progress, counted
 from afenv.store.content import ContentStore
 from afenv.workflow.cache_entry import (
     embedded_envelope,
@@ -183,8 +183,10 @@ class RemoteCache:
 
     def conclusions(self) -> list[str]:
         """What people should know of the cache at the end."""
-        refused = f"{self._refused} entries of the build cache are not signed by a key that is trusted"
-        gone = f"{len(self._gone)} layers of the build cache are missing in its registry, and were built here"
+        entries = counted(self._refused, "entry", "entries")
+        refused = f"left aside in the build cache: {entries} not signed by a key that is trusted"
+        layers = counted(len(self._gone), "layer")
+        gone = f"the registry of the build cache lacked {layers}, built here instead"
         return [*self.messages, *([refused] if self._refused else []), *([gone] if self._gone else [])]
 
     def mountable(self, reference: str) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any
 from afenv.catalogue.rank import Candidate, Ranking
 from afenv.catalogue.record_tree import record_tree
 from afenv.facility.reason import Reason
-from afenv.progress import human_size
+from afenv.progress import counted, human_size
 from afenv.record import replace
 
 SHOWN = 20  # images in a text, unless all are asked for
@@ -59,13 +59,14 @@ def plain(text: str) -> str:
 def as_text(found: Ranking, *, every: bool) -> Iterator[str]:
     """The ranking for people, line by line."""
     count, total = len(found.candidates), len(found.candidates) + len(found.rest)
-    yield f"{count} of {total} image{'s' * (total != 1)} run at {found.facility}" + (":" if count else "")
+    run = "runs" if count == 1 else "run"
+    yield f"{count} of {counted(total, 'image')} {run} at {found.facility}" + (":" if count else "")
     newest = list(found.newest())
     chosen = [(one, 0) for one in found.candidates] if every else newest[:SHOWN]
     for one, more in chosen:
         yield from _lines(one, more)
     if len(newest) > len(chosen):
-        yield f"  and {len(newest) - len(chosen)} more names; --all lists them"
+        yield f"  and {counted(len(newest) - len(chosen), 'more name')}; --all lists them"
     if not found.rest:
         return
     if every or len(found.rest) <= 3:

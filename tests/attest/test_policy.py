@@ -94,12 +94,10 @@ def test_keys_and_their_number(sample, keys):
     only = facts_of(sample, one, trusted=[one, other])
     assert judged(with_keys("signatures: 1\n" + SOURCES, one, other), only) == []
     assert judged(with_keys("signatures: 2", one, other), only) == [
-        "2 signature(s) by keys of the policy are needed, found 1"
+        "signatures by keys of the policy: 2 needed, 1 found"
     ]
     foreign = facts_of(sample, one)
-    assert judged(with_keys("", other), foreign) == [
-        "1 signature(s) by keys of the policy are needed, found 0"
-    ]
+    assert judged(with_keys("", other), foreign) == ["signatures by keys of the policy: 1 needed, 0 found"]
 
 
 def test_a_policy_with_keys_judges_only_what_they_signed(sample, keys):

@@ -170,7 +170,7 @@ def test_times_and_attributes():
     assert (change.old != change.new, "user.x" in str(change.new), times) == (True, True, ())
     found = Difference(times=("a", "b"))
     assert found.differs
-    assert found.as_text() == "times: 2 paths differ in their modification time only"
+    assert found.as_text() == "times: 2 paths, different in modification time only"
     assert found.as_json()["times"] == ["a", "b"]
 
 

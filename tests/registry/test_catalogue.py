@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -287,6 +288,15 @@ def test_refresh_finds_what_is_gone_or_another(hall: Hall) -> None:
         "moved",
         "changed",
     }
+
+
+def test_one_image_is_an_image(hall: Hall) -> None:
+    keys = ("--catalogue", hall.where, "--key", "k.pem")
+    assert "\n1 image, version 1" in "\n" + hall.afenv("catalogue", "add", hall.push("alone"), *keys)[2]
+    status, _, err = hall.afenv("catalogue", "refresh", *keys)
+    assert status == 0 and re.search(r"^looking for images: 1 image in .* s$", err, re.MULTILINE), err
+    chosen = ("--facility", str(FACILITY), "--catalogue", hall.where, "--trust", "k.pub")
+    assert "1 of 1 image runs at cloud:" in hall.afenv("select", *chosen)[1]
 
 
 def test_refresh_where_a_registry_does_not_answer(hall: Hall, other_registry: Any) -> None:

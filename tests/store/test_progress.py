@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from afenv import progress
-from afenv.progress import Progress, human_size
+from afenv.progress import Progress, counted, human_size
 
 
 class Terminal(io.StringIO):
@@ -26,6 +26,11 @@ def test_sizes():
         "1.5 MB",
         "2000.0 GB",
     ]
+
+
+def test_counts():
+    assert [counted(n, "file") for n in (0, 1, 2)] == ["0 files", "1 file", "2 files"]
+    assert [counted(n, "entry", "entries") for n in (1, 2)] == ["1 entry", "2 entries"]
 
 
 def test_bar(monkeypatch):
@@ -52,9 +57,9 @@ def test_bar_fits_into_the_terminal(monkeypatch):
 def test_plain_lines(monkeypatch):
     monkeypatch.setattr(progress, "PLAIN", 0.0)
     stream = io.StringIO()
-    with Progress("Writing", 3, unit="layers", stream=stream) as bar:
+    with Progress("Writing", 3, unit="layer", stream=stream) as bar:
         bar.advance(1)
-    assert stream.getvalue().splitlines() == ["Writing  1 of 3 layers", "Writing: 1 layers in 0.0 s"]
+    assert stream.getvalue().splitlines() == ["Writing  1 of 3 layers", "Writing: 1 layer in 0.0 s"]
 
 
 def test_quiet_and_failed_say_nothing():

@@ -252,7 +252,7 @@ def test_a_manifest_is_never_overwritten(tmp_path: Path, capsys: pytest.CaptureF
         'rule a:\n    output: "x"\n    container: "docker://a/b:1"\n    shell: "a"\n'
     )
     assert main(["-C", str(tmp_path), "import", "Snakefile"]) == 0
-    assert "things are left to do" in capsys.readouterr().err
+    assert "left to do, see its comments" in capsys.readouterr().err
     assert (tmp_path / "afenv.yaml").is_file()
     assert main(["-C", str(tmp_path), "import", "Snakefile"]) == 2
     assert "E032" in capsys.readouterr().err

@@ -56,7 +56,7 @@ def complete(
             result[url] = learnt
     if missing:
         with Progress(
-            "Downloading archives without digest", len(missing), unit="files", quiet=quiet
+            "Downloading archives without digest", len(missing), unit="file", quiet=quiet
         ) as progress:
             for url in missing:
                 result[url] = _download(url, archives[url], settings, store)

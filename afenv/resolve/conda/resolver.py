@@ -89,7 +89,7 @@ def resolve_conda(
     if not quiet and sys.stderr.isatty():
         sys.stderr.write("Solving conda packages …")  # taken back by the line that tells the result
         sys.stderr.flush()
-    with Progress("Solving conda packages", 0, unit="packages", quiet=quiet) as progress:
+    with Progress("Solving conda packages", 0, unit="package", quiet=quiet) as progress:
         if solver == "rattler":
             keep = _kept(locked, channels, update, settings)
             found = _by_rattler(

@@ -16,6 +16,7 @@ from afenv.oci.forms import open_tree
 from afenv.oci.model import Image, ImageBlobs
 from afenv.oci.read import OpenedImage
 from afenv.oci.tree import portable
+from afenv.progress import counted
 from afenv.store.content import ContentStore
 from afenv_builders.apptainer.programs import apptainer_command
 from afenv_builders.apptainer.runtime_files import labels, runtime_files
@@ -47,7 +48,7 @@ def check(image: Image, path: Path, store: ContentStore) -> None:
     if changed:
         raise AfenvError(
             "E406",
-            f"{len(changed)} of its files are not as they were built, such as {changed[0]}",
+            f"it is not as it was built in {counted(len(changed), 'file')}, such as {changed[0]}",
             place=str(path),
             remedy="Remove it and build again.",
         )

@@ -12,6 +12,7 @@ from afenv.layers.tar_header import FILE, FOLDER
 from afenv.oci import media
 from afenv.oci.model import Blobs, Descriptor, Image, ImageBlobs
 from afenv.oci.publishing import Publication, PublishedImage, Removal, Target, folder_target
+from afenv.progress import counted
 from afenv.store.content import ContentStore
 from afenv_builders.cvmfs.names import flat_path, name_of
 
@@ -103,9 +104,10 @@ class CvmfsBuilder:
             found = {name: expected(entry) for name, entry in portable(tree.files()).items()}
         changed = [change.as_text() for change in file_changes(wanted, found)[0]]
         if changed:
+            count = counted(len(changed), "file")
             raise AfenvError(
                 "E406",
-                f"{len(changed)} files of the flat tree are not as they were published, such as {changed[0]}",
+                f"the flat tree is not as it was published in {count}, such as {changed[0]}",
                 place=str(place),
                 remedy="Remove the name, collect what it left, and publish again.",
             )
