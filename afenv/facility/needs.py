@@ -82,7 +82,8 @@ class Needs:
 
     ``forms`` are those in which the image can be had: ``oci`` and ``sif``. ``packages`` tells whether the
     packages are known, so that one that is not named is not there. ``registry`` is where the image is from,
-    ``unpacked_at`` the folder below ``/cvmfs`` where it lies unpacked, if it does.
+    ``unpacked_at`` the folder below ``/cvmfs`` where it lies unpacked, if it does. An image ``in_bag`` has to
+    be restored before it runs.
     """
 
     name: str
@@ -104,6 +105,7 @@ class Needs:
     jupyterhub: str | None = None
     packages: bool = True
     unpacked_at: str | None = None
+    in_bag: bool = False
 
 
 def gpu_need(gpu: LockedGpu | None, *, compatibility: bool = False) -> GpuNeed | None:

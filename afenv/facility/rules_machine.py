@@ -36,7 +36,7 @@ def machine_reasons(needs: Needs, facility: FacilityProfile) -> Iterator[Reason]
             rule="architecture",
             outcome="unknown",
             message="the image is for 32 bits; whether the machines' kernels run such programs is not known",
-            remedy="Try it there; where it does not run, `afenv run --vm` does.",
+            remedy=f"Try it there; where it does not run, boot it in a virtual machine: {_machine(needs)}.",
         )
     elif needs.architecture != facility.architecture:
         yield Reason(
@@ -44,13 +44,18 @@ def machine_reasons(needs: Needs, facility: FacilityProfile) -> Iterator[Reason]
             outcome="cannot",
             message=f"the image is for {needs.architecture}, the machines are {facility.architecture}",
             remedy=f"Build it with `platform: linux/{facility.architecture}`, or let QEMU emulate the "
-            "processor: `afenv run --vm`.",
+            f"processor: {_machine(needs)}.",
         )
         return
     if needs.architecture == "amd64":
         yield from _level(needs, facility)
         yield from _vsyscall(needs, facility)
     yield from _kernel(needs, facility)
+
+
+def _machine(needs: Needs) -> str:
+    """The command that makes or boots a virtual machine."""
+    return "`afenv restore --to vm`" if needs.in_bag else "`afenv run --vm`"
 
 
 def _level(needs: Needs, facility: FacilityProfile) -> Iterator[Reason]:
@@ -89,7 +94,7 @@ def _vsyscall(needs: Needs, facility: FacilityProfile) -> Iterator[Reason]:
             rule="vsyscall",
             outcome="cannot",
             message=f"{what}, which the kernel does not have",
-            remedy="Boot it in a virtual machine with `afenv run --vm`, or ask for the kernel parameter "
+            remedy=f"Boot it in a virtual machine: {_machine(needs)}; or ask for the kernel parameter "
             "vsyscall=emulate.",
         )
 

@@ -17,7 +17,7 @@ from afenv.oci.attached import Attachment
 from afenv.oci.model import Image
 from afenv.oci.read import OpenedImage
 from afenv.progress import Progress
-from afenv.record import record
+from afenv.record import record, replace
 from afenv.settings import Settings
 from afenv.store.content import ContentStore
 from afenv.workflow.archive_bag import Bag, new_folder, open_archive
@@ -37,10 +37,6 @@ FORMS_OF_RUNTIMES = {
     "cri-o": "registry",
     "userns": "folder",
 }
-# of a verdict's rules, those that a virtual machine is the answer to
-_MACHINE = dict.fromkeys(
-    ("architecture", "vsyscall"), "Restore it as a virtual machine, which needs QEMU alone: --to vm."
-)
 
 
 @record
@@ -181,7 +177,7 @@ def needs_of_bag(bag: Bag, name: str, store: ContentStore, *, content: bool, qui
         config=opened.image.configuration(),
         opened=opened,
     )
-    return of_tree(tree, Path(bag.place), store, content, quiet)
+    return replace(of_tree(tree, Path(bag.place), store, content, quiet), in_bag=True)
 
 
 def form_for(bag: Bag, name: str, facility: FacilityProfile, store: ContentStore, *, quiet: bool) -> str:
@@ -193,9 +189,7 @@ def form_for(bag: Bag, name: str, facility: FacilityProfile, store: ContentStore
         where = f"it cannot run at {facility.name}"
         raise AfenvError.many(
             [
-                Problem(
-                    "E735", f"{where}: {one.message}", bag.place, None, _MACHINE.get(one.rule, one.remedy)
-                )
+                Problem("E735", f"{where}: {one.message}", bag.place, None, one.remedy)
                 for one in found.reasons
                 if one.outcome == "cannot"
             ]

@@ -215,7 +215,9 @@ def test_the_facility_chooses_the_form(world: World, monkeypatch: pytest.MonkeyP
         assert (restored["form"], restored["path"]) == (form, f"made by {form}")
     world.write("facility.yaml", PROFILE % ("arm64", "docker", "24.0.7"))
     status, _, err = world.afenv("restore", str(bag), "--facility", "facility.yaml")
-    assert status == 1 and "E735" in err and "a cluster" in err and "--to vm" in err
+    assert status == 1 and "E735" in err and "a cluster" in err and "`afenv restore --to vm`" in err
+    status, out, _ = world.afenv("check", str(bag), "--facility", "facility.yaml")
+    assert status == 1 and "`afenv restore --to vm`" in out and "afenv run" not in out
 
 
 def test_wrong_usage_of_restore_is_said(world: World) -> None:
