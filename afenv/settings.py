@@ -12,6 +12,7 @@ They come from the environment; nothing here changes a byte of a lock or an imag
 ``SOURCE_DATE_EPOCH``       seconds since 1970: the time of the code layer and of the image
 ``AFENV_RUNTIME``           what runs images: one or several, in order, of ``docker,podman,apptainer,userns``
 ``AFENV_FACILITY``          a facility's profile, which gives the order of runtimes without ``AFENV_RUNTIME``
+                           and tells ``afenv data`` which replicas are near
 ``AFENV_DATA_HOSTS``        hosts of data that may see your token or proxy, such as ``*.cern.ch``
 ``AFENV_XROOTD``            ``xrdcp``: read XRootD by its command line, also where its Python bindings are
 ``AFENV_CATALOGUE``         the catalogue of images: a file, or ``HOST[:PORT]/NAME[:TAG]``
@@ -22,6 +23,9 @@ They come from the environment; nothing here changes a byte of a lock or an imag
 ``AFENV_APPTAINER``         the command that starts Apptainer; default ``apptainer``, else ``singularity``
 ``AFENV_APPTAINER_IMAGE``   ``sif`` or ``sandbox``: what Apptainer runs; default: a SIF where that works
 ``AFENV_BWRAP``             the command that starts bubblewrap; default ``bwrap``
+``AFENV_QEMU``              the command that starts QEMU; default: by the image's architecture
+``AFENV_VM_…``              what virtual machines get: ``MEMORY`` in MiB, ``CPUS``, ``ACCELERATOR`` (``kvm``
+                           or ``tcg``)
 ``AFENV_CVMFS_SERVER``      the command that publishes on CVMFS, such as ``sudo cvmfs_server``
 ``AFENV_GIT_TOKEN_<HOST>``  a token for git and LFS servers, such as ``AFENV_GIT_TOKEN_GIT_EXAMPLE_ORG``
 ``AFENV_SSH_KEY``           the key file for git over ssh; default: the agent, then those in ``~/.ssh``

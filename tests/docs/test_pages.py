@@ -76,6 +76,15 @@ def test_every_error_code_in_the_pages_exists() -> None:
         assert set(re.findall(r"\bE\d{3}\b", page.read_text())) <= known, name(page)
 
 
+def test_every_variable_in_the_pages_is_in_the_reference() -> None:
+    rows = (ROOT / "docs/reference/cli.md").read_text().split("## Environment variables")[1]
+    known = re.findall(r"`(AFENV_\w+)`", rows)
+    families = ("AFENV_REGISTRY_", *re.findall(r"`(AFENV_\w+_)[…<]", rows))
+    for page in [ROOT / "README.md", *ROOT.glob("docs/how-to/*.md")]:
+        named = set(re.findall(r"`(AFENV_\w+)", page.read_text()))
+        assert [one for one in named if one not in known and not one.startswith(families)] == [], name(page)
+
+
 def test_every_page_is_reached_from_the_index() -> None:
     index = ROOT / "docs" / "README.md"
     linked = {(index.parent / link).resolve() for link in LINK.findall(index.read_text())}
