@@ -14,6 +14,18 @@ if TYPE_CHECKING:
     from afenv.oci.registries import RemoteImage
 
 
+def must_name_a_host(target: str) -> None:
+    """E001 for what is no file here and names no registry, such as a path with a slip of the pen."""
+    host, slash, _ = target.removeprefix("oras://").removeprefix("docker://").partition("/")
+    if not slash or host in (".", "..") or not ("." in host or ":" in host or host == "localhost"):
+        raise AfenvError(
+            "E001",
+            "there is no such file or folder",
+            place=target,
+            remedy="Check the path; an image in a registry is named as HOST[:PORT]/NAME[:TAG].",
+        )
+
+
 def remote_image(remote: RemoteImage) -> Image:
     """The image of a registry's answer; E510 if it is an artifact of another kind."""
     try:

@@ -123,8 +123,9 @@ def _sign_remote(reference: str, signer: Signer, *, quiet: bool) -> tuple[Image,
     from afenv.attest.sign import sign_image
     from afenv.oci.referrers import attach, fetch_attachments
     from afenv.oci.registries import find_registry
-    from afenv.workflow.remote import remote_image
+    from afenv.workflow.remote import must_name_a_host, remote_image
 
+    must_name_a_host(reference)
     registry = find_registry()
     image = remote_image(registry.resolve(reference, quiet=quiet))
     with registry.repository(reference, quiet=quiet) as repository:

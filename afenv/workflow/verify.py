@@ -112,7 +112,7 @@ def verify(
     platform: str | None = None,
     quiet: bool = False,
 ) -> Report:
-    """Verify a layout (a path relative to ``folder``) or an image in a registry.
+    """Verify a layout (a path relative to ``folder``) or an image in a registry; E001 if it is neither.
 
     ``content`` tells whether the image's layers are read and compared with the bill of materials.
     """
@@ -134,8 +134,9 @@ def verify(
             return replace(report, checks=(*report.checks, *bad))
     from afenv.oci.referrers import fetch_attachments
     from afenv.oci.registries import find_registry
-    from afenv.workflow.remote import remote_image
+    from afenv.workflow.remote import must_name_a_host, remote_image
 
+    must_name_a_host(target)
     registry = find_registry()
     skipped: list[str] = []
     remote = registry.resolve(target, platform=platform, quiet=quiet)

@@ -81,6 +81,14 @@ def test_a_sif_that_is_cut_or_to_be_signed_is_not_sent(registry, tmp_path, capsy
     assert registry.requests == []
 
 
+@pytest.mark.parametrize("target", ["dimuon.zip", "out/dimuon.zip", "./dimuon.oci", "../a/b", "/no/a.oci"])
+def test_a_path_with_a_slip_is_not_looked_for_in_a_registry(target, tmp_path, capsys):
+    assert main(["-q", "key", "generate", "a.pem", "--no-password"]) == 0
+    for words in (["verify", target], ["sign", target, "--key", "a.pem"]):
+        assert main(["-q", *words]) == 2
+        assert f"{target}: error E001: there is no such file or folder" in capsys.readouterr().err
+
+
 def test_a_sif_has_its_own_verifier(registry, tmp_path, capsys):
     (tmp_path / "one.sif").write_bytes(SIF)
     reference = f"{registry.host}/sifs/one:1"
