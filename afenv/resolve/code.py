@@ -313,7 +313,7 @@ class _Look(NamedTuple):
         if changed and not self.live and not self.allow_dirty:
             raise AfenvError("E109", f"the checkout has changes: {_listed(changed)}", place=place)
         if untracked:
-            text = f"warning: not part of the image, since git does not track them: {_listed(untracked)}"
+            text = f"warning: not part of the image, since not tracked by git: {_listed(untracked)}"
             print(text, file=sys.stderr)  # noqa: T201
         if changed or reading is None:
             reading = read_present(here, repository, sub, how)
