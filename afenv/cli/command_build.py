@@ -104,6 +104,6 @@ def _known(options: Namespace) -> list[dict[str, object]] | None:
     """What the last build gave, if it was the plain one and nothing has changed since."""
     if options.output or options.target != "oci" or options.check or options.push or options.sign:
         return None
-    if options.check_reproducible or options.cache_from or options.cache_to:
+    if options.check_reproducible or options.cache_from or options.cache_to or options.option:
         return None
     return known_result(options.folder_of_analysis, options.environment, options.allow_dirty)

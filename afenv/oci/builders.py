@@ -58,5 +58,5 @@ def find_builder(target: str) -> Builder:
         builder: Builder = point.load()()
         if builder.supports(target):
             return builder
-    names = ", ".join(point.name for point in found) or "none"
-    raise AfenvError("E030", f"no builder makes {target!r}; builders installed: {names}")
+    known = {point.name for point in found if point.value not in BUILT_IN}.union(*BUILT_IN.values())
+    raise AfenvError("E030", f"no builder makes {target!r}; there are: {', '.join(sorted(known))}")

@@ -429,6 +429,9 @@ def _write(
         from afenv.oci.layout import write_layout
         from afenv.workflow.attest import with_signatures
 
+        for option, value in builder_options.items():
+            if isinstance(value, str):
+                raise AfenvError("E030", f"the builder of 'oci' has no option {option!r}")
         path = output or project.work_folder() / f"{name}.oci"
         write_layout(image, project.store, path, attachments=with_signatures(path, image, attachments))
         return str(path), None

@@ -19,6 +19,7 @@ from afenv.store.content import ContentStore, write_error
 
 ARCHIVE = "application/x-tar"
 TARGETS = ("oci", "oci-archive", "docker")
+OPTIONS = frozenset(("target", "path", "quiet", "digest", "attachments", "reference"))
 
 
 class OciBuilder:
@@ -33,8 +34,11 @@ class OciBuilder:
         return target in TARGETS
 
     def build(self, image: Image, store: ContentStore, options: Mapping[str, Any]) -> Descriptor:
-        """Write the output; E030 without ``path``, E032 over something foreign, E502 if the engine fails."""
+        """Write the output; E030 for unfit options, E032 over something foreign, E502 if the engine fails."""
         target = options.get("target", "oci")
+        unknown = [name for name in sorted(options.keys() - OPTIONS) if isinstance(options[name], str)]
+        if unknown:
+            raise AfenvError("E030", f"the builder of {target!r} has no option {unknown[0]!r}")
         if target == "docker":
             from afenv.run.engines import docker
             from afenv.run.load import load_from_store

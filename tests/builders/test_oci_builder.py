@@ -47,6 +47,7 @@ def test_failures(store, tmp_path):
         return caught.value.code
 
     assert code(target="oci") == "E030"
+    assert code(target="oci", path=tmp_path / "out", compressor="gzip") == "E030"
     assert code(target="oci-archive", path=tmp_path) == "E032"
     (tmp_path / "file").write_text("x")
     assert code(target="oci", path=tmp_path / "file") == "E032"

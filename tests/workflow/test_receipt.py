@@ -97,3 +97,9 @@ def test_an_answer_from_a_receipt_imports_next_to_nothing(built: Any) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_options_for_the_builder_are_not_passed_over(built: Any) -> None:
+    for option in ("compressor=gzip", "compressor"):
+        status, _, err = built.afenv("build", "--option", option)
+        assert status == 2 and "E030" in err and "compressor" in err
