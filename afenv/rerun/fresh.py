@@ -46,7 +46,7 @@ def _why(note: Mapping[str, Any] | None, job: Mapping[str, Any], folder: RunFold
     if note is None:
         return "it has not run yet"
     if note.get("end") != "done":
-        return "it did not end well"
+        return "it did not end well the last time"
     before, now = note["static"], job["static"]
     for name, words in (
         ("command", "its command has changed"),

@@ -112,6 +112,7 @@ def test_a_step_that_fails_and_the_run_that_goes_on_from_there(analysis: Analysi
     record = read_record(analysis.run_folder.path)
     assert record["status"] == "incomplete"
     assert [step["status"] for step in record["steps"]] == ["done", "failed", "not-run"]
+    assert analysis.plan().verdicts["second"].reason == "it did not end well the last time"
     analysis.text = FAILING.replace("COMMAND", "true")
     analysis.run()
     assert analysis.ran() == ["second", "third"]
