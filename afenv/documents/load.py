@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from afenv.documents.yaml_tree import Document
 
 
-WRITE_ONE = "Write one, or let `afenv init` draft it from what the folder has."  # a remedy
+# a remedy
+WRITE_ONE = "Go to the folder that has it (or give -C DIR), or let `afenv init` draft one from what is here."
 
 
 class KeyStore(Protocol):
