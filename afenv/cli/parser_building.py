@@ -26,8 +26,8 @@ def add_lock(command: Command) -> None:
         metavar="NAME",
         action="append",
         default=[],
-        help="take the newest NAME, a package or the reference of a base image, and change as little else as "
-        "possible (may be repeated)",
+        help="take the newest NAME, a package, the reference of a base image or a CVMFS repository, and "
+        "change as little else as possible (may be repeated)",
     )
     sub.add_argument("--upgrade", action="store_true", help="resolve everything anew")
     sub.add_argument(

@@ -87,7 +87,7 @@ def add_signing(command: Command) -> None:
     sub.add_argument(
         "--no-content", action="store_true", help="do not read the layers to compare them with the bill"
     )
-    sub.add_argument("--platform", metavar="P", help="which image of a multi-platform one")
+    sub.add_argument("--platform", metavar="PLATFORM", help="which image of a multi-platform one")
     add_to_verify(sub)
     add_json(sub)
 
