@@ -18,6 +18,8 @@ def run(options: Namespace) -> int:
     from afenv.workflow.project import open_project
 
     folder = options.folder_of_analysis
+    if options.object and not options.ocfl:
+        raise AfenvError("E030", "--object names an object of an OCFL store: it goes with --ocfl")
     signer = None
     if options.sign:
         from afenv.workflow.sign import file_signer

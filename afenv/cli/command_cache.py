@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 
 from afenv.cli.output import print_json
+from afenv.errors import AfenvError
 from afenv.progress import counted, human_size
 from afenv.settings import load_settings
 from afenv.store.content import ContentStore
@@ -16,6 +17,13 @@ GIGABYTE = 1_000_000_000
 
 def run(options: Namespace) -> int:
     """Show, prune or verify the content store; verifying gives 1 if something is damaged."""
+    for option, given, action in (
+        ("older-than", options.older_than is not None, "prune"),
+        ("keep", options.keep is not None, "prune"),
+        ("repair", options.repair, "verify"),
+    ):
+        if given and options.action != action:
+            raise AfenvError("E030", f"--{option} goes with `afenv cache {action}`")
     store = ContentStore(load_settings().cache_folder)
     if options.action == "prune":
         pruned = cache_prune(

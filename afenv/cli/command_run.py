@@ -27,12 +27,18 @@ def run(options: Namespace) -> int:
 
 
 def run_in(options: Namespace, command: Sequence[str], *, entrypoint: bool = True) -> int:
-    """Run ``command`` as the options say; without ``entrypoint`` the manifest's own is passed over."""
+    """Run ``command`` as the options say; without ``entrypoint`` the manifest's own is passed over.
+
+    E030 for options of a job where none is written.
+    """
+    batch = getattr(options, "batch", None)
+    for name in ("output", "cpus", "memory", "gpus", "time"):
+        if not batch and getattr(options, name, None) is not None:
+            raise AfenvError("E030", f"--{name} is about a job: it goes with --batch")
     if options.image is not None:
         from afenv.cli.command_run_image import run_given
 
         return run_given(options, command, entrypoint=entrypoint)
-    batch = getattr(options, "batch", None)
     if batch and options.runtime not in (None, "apptainer"):
         message = f"jobs of {batch} run in the batch system's own containers or in Apptainer"
         remedy = f"Leave out the choice of {options.runtime}."

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from afenv.cli import main
 from afenv.digest import sha256_bytes
 from afenv.errors import AfenvError
 from afenv.store.content import ContentStore
@@ -208,3 +209,12 @@ def test_a_key_that_is_nested_without_end(store):
     path.unlink()
     path.write_bytes(b"[" * 100_000)
     assert len(cache_verify(store, repair=True).damaged_keys) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "action"),
+    [(["--keep", "5"], "prune"), (["verify", "--older-than", "0"], "prune"), (["--repair"], "verify")],
+)
+def test_options_of_another_action_are_refused(words, action, capsys):
+    assert main(["cache", *words]) == 2
+    assert f"goes with `afenv cache {action}`" in capsys.readouterr().err

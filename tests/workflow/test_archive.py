@@ -149,6 +149,7 @@ def test_wrong_usage_is_said(world: World) -> None:
     world.afenv_json("lock")
     for words, code in (
         (["-o", "bag.zip", "--part-size", "many"], "E030"),
+        (["-o", "bag.zip", "--object", "urn:x"], "E030"),
         (["-o", "bag", "--part-size", "50G"], "E731"),
         (["-o", "src"], "E731"),
         (["-o", "/"], "E731"),

@@ -186,5 +186,8 @@ def submit(built: Any, system: str) -> None:
     assert "x.py" in (built.project / "job.sub").read_text()
     assert built.afenv("run", "--batch", system, "-o", "no/job.sub", "--", "x")[0] == 3
     assert built.afenv("run", "--batch", system, "--memory", "much", "--", "x")[0] == 2
+    for words in (("-o", "job.sub"), ("--cpus", "2"), ("--memory", "1G"), ("--image", "x", "--time", "3")):
+        status, _, err = built.afenv("run", *words, "--", "x")
+        assert status == 2 and "it goes with --batch" in err
     status, _, err = built.afenv("run", "--batch", system, "--vm", "--", "x")
     assert (status, "E030" in err and "qemu" in err) == (2, True)
