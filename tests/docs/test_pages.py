@@ -91,6 +91,13 @@ def test_every_page_is_reached_from_the_index() -> None:
     assert set(ROOT.glob("docs/**/*.md")) - linked == {index}
 
 
+def test_files_to_change_exist() -> None:
+    text = (ROOT / "docs" / "where-to-change.md").read_text()
+    named = set(re.findall(r"`((?:afenv|builders|registry|specs|tests|docs)/[^`\s]*)`", text))
+    assert len(named) > 100
+    assert [one for one in named if not list(ROOT.glob(one.rstrip("/")))] == []
+
+
 def test_decisions_have_numbers_of_their_own_and_a_status() -> None:
     pages = sorted(ROOT.glob("docs/adr/*.md"))
     numbers = [int(page.name[:4]) for page in pages]
