@@ -89,7 +89,7 @@ def _integer(name: str, text: str, least: int) -> int:
     except ValueError:
         value = least - 1
     if value < least:
-        raise AfenvError("E030", f"{name} is {text!r}, not a whole number of at least {least}", place=name)
+        raise AfenvError("E030", f"{text!r} is not a whole number of at least {least}", place=name)
     return value
 
 
