@@ -56,6 +56,11 @@ class Problem(NamedTuple):
     path: str | None = None
     remedy: str | None = None
 
+    @property
+    def advice(self) -> str:
+        """What to do next: the problem's own remedy, else that of its code."""
+        return self.remedy if self.remedy is not None else catalogue()[self.code].remedy
+
     def as_json(self) -> dict[str, str | None]:
         """The problem as the ``--json`` output shows it."""
         return {
@@ -63,16 +68,17 @@ class Problem(NamedTuple):
             "message": self.message,
             "place": self.place,
             "path": self.path,
-            "remedy": self.remedy if self.remedy is not None else catalogue()[self.code].remedy,
+            "remedy": self.advice,
         }
 
-    def render(self) -> str:
-        """The problem as a person reads it: place, code, sentence; then the remedy on its own line."""
+    def render(self, *, advised: bool = True) -> str:
+        """The problem as a person reads it: place, code, sentence; then, if ``advised``, the remedy on its
+        own line.
+        """
         where = f"{self.place}: " if self.place else ""
         inside = f" (at {self.path})" if self.path else ""
-        remedy = self.remedy if self.remedy is not None else catalogue()[self.code].remedy
         first = f"{where}error {self.code}: {self.message}{inside}"
-        return f"{first}\n  {remedy}" if remedy else first
+        return f"{first}\n  {self.advice}" if advised and self.advice else first
 
 
 class AfenvError(Exception):

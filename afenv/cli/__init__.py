@@ -116,12 +116,18 @@ def _report(problems: Sequence[Problem], as_json: bool) -> None:
 
 
 def _lines(problems: Sequence[Problem]) -> Iterator[str]:
-    """The problems for people; of many of one kind, such as each download without a network, the first."""
+    """The problems for people; of many of one kind, such as each download without a network, the first.
+
+    What is to be done about several in a row is said once, after the last.
+    """
     counts: dict[str, int] = {}
+    shown: list[Problem] = []
     for problem in problems:
         counts[problem.code] = counts.get(problem.code, 0) + 1
         if counts[problem.code] <= SHOWN:
-            yield problem.render()
+            shown.append(problem)
+    for problem, following in zip(shown, (*shown[1:], None), strict=True):
+        yield problem.render(advised=following is None or following.advice != problem.advice)
     for code, count in counts.items():
         if count > SHOWN:
             yield f"and {count - SHOWN} more of {code}"

@@ -177,6 +177,7 @@ def test_of_many_errors_of_one_kind_the_first_are_shown(
     assert main(["-C", str(tmp_path), "lock"]) == 2
     shown = capsys.readouterr().err
     assert shown.count("error E") == 10
+    assert shown.count("Remove the key or correct its spelling.") == 1
     assert shown.splitlines()[-1] == "and 15 more of E010"
     assert main(["-C", str(tmp_path), "lock", "--json"]) == 2
     assert len(json.loads(capsys.readouterr().err)["errors"]) == 25
