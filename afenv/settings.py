@@ -93,6 +93,16 @@ def _integer(name: str, text: str, least: int) -> int:
     return value
 
 
+def _url(text: str) -> str:
+    from urllib.parse import urlsplit
+
+    try:
+        urlsplit(text)
+    except ValueError as error:
+        raise AfenvError("E030", f"{text!r} is not a URL: {error}", place="AFENV_MIRRORS") from None
+    return text
+
+
 def load_settings(*, offline: bool = False) -> Settings:
     """The settings of this process; E030 if a variable cannot be understood."""
     environment = os.environ
@@ -105,7 +115,7 @@ def load_settings(*, offline: bool = False) -> Settings:
         prefix, separator, replacement = rule.partition("=")
         if not (separator and prefix and replacement):
             raise AfenvError("E030", f"{rule!r} is not PREFIX=REPLACEMENT", place="AFENV_MIRRORS")
-        mirrors.append((prefix, replacement))
+        mirrors.append((prefix, _url(replacement)))
     epoch = environment.get("SOURCE_DATE_EPOCH")
     jobs = environment.get("AFENV_JOBS")
     return Settings(

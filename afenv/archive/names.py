@@ -29,7 +29,7 @@ LONGEST = 1024  # bytes of a path
 FILES = 2_000_000  # files that a bag may have
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+~@=,!-]")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udc7f\udd00-\udfff]")  # or of no byte in a file system
 
 
 def safe_part(text: str) -> str:

@@ -63,6 +63,9 @@ class CudaTables:
         return max(fitting, default=None)
 
 
+_DIGITS = 9  # of one number that are looked at; no version has as many
+
+
 def version(text: str) -> Version:
     """``550.54.14`` as numbers; letters and what follows them are left out."""
     found: list[int] = []
@@ -70,7 +73,7 @@ def version(text: str) -> Version:
         digits = part[: len(part) - len(part.lstrip("0123456789"))]
         if not digits:
             break
-        found.append(int(digits))
+        found.append(int(digits[:_DIGITS]))
         if digits != part:
             break
     return tuple(found)

@@ -119,6 +119,14 @@ def metalink_digest(reference: DataReference, folder: Path) -> str | None:
         raise AfenvError("E001", message, place=str(path)) from None
 
 
+def is_uri(text: str) -> bool:
+    """Whether a URI can be taken apart: not so with half an IPv6 address, or a port that is none."""
+    try:
+        return urlsplit(text).port != 0 and text.isprintable()  # asking for the port checks it
+    except ValueError:
+        return False
+
+
 def is_record(uri: str) -> bool:
     """Whether a URI names a record: what its files are has to be looked up."""
     return bool(_RECORD.match(uri))

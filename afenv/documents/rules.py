@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from afenv.documents.data import is_one_file
+from afenv.documents.data import is_one_file, is_uri
 from afenv.documents.manifest import DEFAULT_CODE_FOLDER
 from afenv.documents.tree_parts import as_mapping, mappings, texts
 from afenv.documents.yaml_tree import Document, DocumentPath, format_path
@@ -71,7 +71,14 @@ class _Rules:
                     message = f"the file has another {algorithm} already, {seen[algorithm]}"
                     yield self.problem("E014", message, ("data", index, "checksums", position))
             uri = entry.get("uri")
-            if not isinstance(uri, str) or is_one_file(uri):
+            if not isinstance(uri, str):
+                continue
+            replicas = [(("replicas", position), text) for position, text in texts(entry.get("replicas"))]
+            wrong = [(path, text) for path, text in ((("uri",), uri), *replicas) if not is_uri(text)]
+            for path, text in wrong:
+                message = f"expected a URI with a host and port that can be, found {text!r}"
+                yield self.problem("E013", message, ("data", index, *path))
+            if wrong or is_one_file(uri):
                 continue
             for key in ("size", "checksums", "replicas"):
                 if key in entry:

@@ -114,13 +114,14 @@ def parse_vm(data: bytes, place: str) -> VirtualMachine:
 
     try:
         tree = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise AfenvError("E002", f"this is not JSON: {error}", place=place) from None
     number = tree.get("afenv-vm") if isinstance(tree, dict) else None
     if isinstance(number, int) and not isinstance(number, bool) and number != FORMAT_VERSION:
         message = f"expected format version {FORMAT_VERSION}, found {number}"
         raise AfenvError("E015", message, place=place, path="afenv-vm")
-    problems = list(schema_problems(read_yaml(data, place), schema_of("vm")))
+    document = read_yaml(data, place)
+    problems = [*document.problems, *schema_problems(document, schema_of("vm"))]
     if problems:
         raise AfenvError.many(problems)
     kernel = tree["kernel"]

@@ -57,8 +57,12 @@ def parse_requirement(text: str, place: str) -> Requirement:
 
 
 def check_url(url: str, place: str) -> None:
-    """E107 for a URL that is not that of a wheel."""
-    if not urlsplit(url).path.endswith(".whl"):
+    """E107 for a URL that is not that of a wheel, E013 for what is none."""
+    try:
+        path = urlsplit(url).path
+    except ValueError as error:
+        raise AfenvError("E013", f"{url} is not a URL: {error}", place=place) from None
+    if not path.endswith(".whl"):
         raise AfenvError("E107", f"{url} is source, not a wheel", place=place)
 
 

@@ -115,7 +115,13 @@ def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("AFENV_JOBS", "many"), ("AFENV_JOBS", "0"), ("SOURCE_DATE_EPOCH", "-1"), ("AFENV_MIRRORS", "x")],
+    [
+        ("AFENV_JOBS", "many"),
+        ("AFENV_JOBS", "0"),
+        ("SOURCE_DATE_EPOCH", "-1"),
+        ("AFENV_MIRRORS", "x"),
+        ("AFENV_MIRRORS", "http://a/=http://[b/"),
+    ],
 )
 def test_a_bad_variable_is_named(tmp_path: Path, name: str, value: str) -> None:
     result = run_afenv("lock", folder=tmp_path, **{name: value})

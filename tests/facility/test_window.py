@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from afenv.documents.cuda import cuda_tables
+from afenv.documents.cuda import cuda_tables, version
 from afenv.documents.lock import LockedConda, LockedEnvironment, LockedFile, LockedGpu, LockedWheel
 from afenv.documents.lockfile import dump_lock, parse_lock
 from afenv.documents.manifest import Environment, GpuSection
@@ -242,3 +242,7 @@ def test_the_need_of_an_image_without_its_lock() -> None:
     assert ours is not None and ours.least_driver == (525, 60, 13) and not ours.optional
     optional = gpu_of_variables(["NVIDIA_VISIBLE_DEVICES=all"], ours=True)
     assert optional is not None and optional.optional
+
+
+def test_a_number_without_end_is_a_large_one() -> None:
+    assert version("550.54." + "1" * 5000) == (550, 54, 111_111_111)

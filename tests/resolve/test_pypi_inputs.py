@@ -66,6 +66,7 @@ def test_included_files_are_found_once(tmp_path: Path) -> None:
         ("E107", "x @ https://example.org/x-1.0.tar.gz"),
         ("E107", "git+https://example.org/x.git"),
         ("E107", "https://example.org/x-1.0.zip"),
+        ("E013", "x @ https://[::1/x-1.0-py3-none-any.whl"),
     ],
 )
 def test_lines_that_cannot_be_used(code: str, line: str, tmp_path: Path) -> None:
