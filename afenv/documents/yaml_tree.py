@@ -24,6 +24,7 @@ MAXIMUM_DIGITS = 18  # of a whole number
 PathKey = str | int
 DocumentPath = tuple[PathKey, ...]
 
+_HALF = re.compile("[\ud800-\udfff]")
 _NULL = re.compile(r"(?:null|Null|NULL|~|)\Z")
 _TRUE = re.compile(r"(?:true|True|TRUE)\Z")
 _FALSE = re.compile(r"(?:false|False|FALSE)\Z")
@@ -223,7 +224,9 @@ class _Composer:
             at = (event.start_mark.line + 1, event.start_mark.column + 1)
             if not isinstance(event, ScalarEvent):
                 raise self.fatal("E004", "a key must be text, found another kind of value", *at)
-            key = event.value
+            key = self.text(event)
+            if key is None:
+                raise self.fatal("E004", "half of a character", *at)
             plain = event.style is None
             child = self.node(next(events), events, (*path, key), depth + 1)
             self.count(node, child, *at)
@@ -242,9 +245,23 @@ class _Composer:
                 node.keys[key] = at
         return node
 
+    def text(self, event: Any) -> str | None:
+        """The text of a scalar, with characters that JSON writes as two halves; None if there is one half."""
+        text: str = event.value
+        if not _HALF.search(text):
+            return text
+        try:
+            return text.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError:
+            return None
+
     def scalar(self, event: Any, line: int, column: int, path: DocumentPath, tagged: bool) -> Node:
         if event.style is not None or tagged:
-            return Node(event.value, line, column)
+            node = Node(self.text(event), line, column)
+            if node.value is None:
+                self.report("E004", "half of a character", line, column, path)
+                node.opaque = True
+            return node
         node = Node(_resolve(event.value), line, column, event.value)
         if isinstance(node.value, _Unfit):
             self.report("E004", f"the number {event.value[:40]} {node.value.reason}", line, column, path)

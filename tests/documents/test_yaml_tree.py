@@ -28,6 +28,7 @@ def _plain(text: str) -> object:
         ("2026-01-31", "2026-01-31"),
         ("12:30:45", "12:30:45"),
         ("1_000", "1_000"),
+        ('"\\ud83d\\ude00"', "\N{GRINNING FACE}"),
         ("017", 17),
         ("0o17", 15),
         ("0x1F", 31),
@@ -93,6 +94,7 @@ def _fails(data: bytes) -> str:
         (b"%YAML 1.1\n---\na: 1\n", "E004"),
         (b"%TAG ! tag:example.org:\n---\na: 1\n", "E004"),
         (b"? [a]\n: 1\n", "E004"),
+        (b'"\\ud83d": 1\n', "E004"),
         (b"a" * (MAXIMUM_SIZE + 1), "E004"),
     ],
 )
