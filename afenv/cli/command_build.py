@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 def run(options: Namespace) -> int:
     """Build the images, write them, and say what they are."""
+    _check_company(options)
     built = _known(options)
     if built is None:
         from afenv.workflow.build import build_project
@@ -47,6 +48,21 @@ def run(options: Namespace) -> int:
     return 0
 
 
+def _check_company(options: Namespace) -> None:
+    """E030 for an option that does nothing without another one."""
+    cache = options.cache_from or options.cache_to
+    for given, name, needed, others in (
+        (options.sign, "--sign", options.push, "--push; `afenv sign` signs a layout"),
+        (options.no_attach, "--no-attach", options.push, "--push"),
+        (options.cache_key, "--cache-key", cache, "--cache-from or --cache-to"),
+        (options.cache_trust, "--cache-trust", cache, "--cache-from or --cache-to"),
+    ):
+        if given and not needed:
+            from afenv.errors import AfenvError
+
+            raise AfenvError("E030", f"{name} goes with {others}")
+
+
 def _draft(options: Namespace) -> None:
     """Give a repository without a manifest one, as far as its files tell what belongs into it."""
     from afenv.documents.manifest import FILE_NAME
@@ -76,11 +92,8 @@ def _builder_options(words: list[str]) -> dict[str, str]:
 def _signer(options: Namespace) -> Signer | None:
     if not options.sign:
         return None
-    from afenv.errors import AfenvError
     from afenv.workflow.sign import file_signer
 
-    if not options.push:
-        raise AfenvError("E030", "--sign goes with --push; `afenv sign` signs a layout")
     return file_signer(options.folder_of_analysis / options.sign)
 
 
@@ -102,7 +115,7 @@ def _cache(options: Namespace) -> CacheOptions | None:
 
 def _known(options: Namespace) -> list[dict[str, object]] | None:
     """What the last build gave, if it was the plain one and nothing has changed since."""
-    if options.output or options.target != "oci" or options.check or options.push or options.sign:
+    if options.output or options.target != "oci" or options.check or options.push:
         return None
     if options.check_reproducible or options.cache_from or options.cache_to or options.option:
         return None

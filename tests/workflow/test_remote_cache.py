@@ -295,6 +295,10 @@ def test_a_cache_that_cannot_be_read_is_no_failure(
         (["--cache-from", "127.0.0.1:1/g/cache"], "no key is named"),
         (["--cache-to", "127.0.0.1:1/g/cache", "--cache-trust", "ci.pub"], "have to be signed"),
         (["--cache-from", "127.0.0.1:1/g/cache", "--offline"], "does not go with --offline"),
+        (["--cache-key", "ci.key"], "--cache-key goes with --cache-from or --cache-to"),
+        (["--cache-trust", "ci.pub"], "--cache-trust goes with --cache-from or --cache-to"),
+        (["--no-attach"], "--no-attach goes with --push"),
+        (["--sign", "ci.key"], "--sign goes with --push"),
     ],
 )
 def test_wrong_usage(world: Any, machine: Any, arguments: list[str], text: str) -> None:
