@@ -30,6 +30,7 @@ from afenv.settings import Settings
 PATIENCE = 20.0  # seconds for a program that is asked for its version
 REGISTRY_PATIENCE = 5.0  # seconds for a registry to answer
 _VERSION = re.compile(r"(\d+(?:\.\d+)+)")
+_NODES = "Give what `kubectl get nodes -o json` prints, or a mapping of labels."
 
 
 def probe(settings: Settings, *, name: str | None = None, registries: Sequence[str] = ()) -> FacilityProfile:
@@ -217,12 +218,7 @@ def read_nodes(data: bytes, place: str) -> list[dict[str, Any]]:
         value = value["items"]
     nodes = value if isinstance(value, list) else [value]
     if not nodes or not all(isinstance(node, dict) and node for node in nodes):
-        raise AfenvError(
-            "E011",
-            "expected nodes or labels",
-            place=place,
-            remedy="Give what `kubectl get nodes -o json` prints, or a mapping of labels.",
-        )
+        raise AfenvError("E011", "expected nodes or labels", place=place, remedy=_NODES)
     return nodes
 
 
@@ -232,5 +228,8 @@ def import_labels(path: Path, name: str | None = None) -> Imported:
         data = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
     except OSError as error:
         raise AfenvError("E001", f"cannot be read: {error.strerror}", place=str(path)) from None
-    nodes = read_nodes(data, str(path))
-    return profile_of_nodes(name or (path.stem if str(path) != "-" else "") or "kubernetes", nodes)
+    name = name or (path.stem if str(path) != "-" else "") or "kubernetes"
+    found = profile_of_nodes(name, read_nodes(data, str(path)))
+    if found == Imported(profile=FacilityProfile(name=name)):
+        raise AfenvError("E011", "no label in it says anything of a machine", place=str(path), remedy=_NODES)
+    return found

@@ -57,7 +57,13 @@ def test_labels_of_nodes(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     ("text", "status", "code"),
-    [("[1, 2]", 2, "E011"), ("{", 2, "E002"), ("[]", 2, "E011"), ('"text"', 2, "E011")],
+    [
+        ("[1, 2]", 2, "E011"),
+        ("{", 2, "E002"),
+        ("[]", 2, "E011"),
+        ('"text"', 2, "E011"),
+        ("name: x\nhosts: [a]\n", 2, "E011"),
+    ],
 )
 def test_labels_that_are_none(text: str, status: int, code: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("nodes").write_text(text)
