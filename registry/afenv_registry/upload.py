@@ -90,6 +90,7 @@ class _Upload:
             self._begin(self._session.send("POST", "blobs/uploads/"))
         while True:
             asked: str | None = None
+            at = self._at
             try:
                 answer = self._step()
             except AfenvError as error:
@@ -99,7 +100,7 @@ class _Upload:
             else:
                 if answer is None:
                     return
-                if answer.status < 300:
+                if answer.status < 300 and self._at > at:
                     continue
                 failures = 1 if self._at > before else failures + 1
                 if not self._may_pass(answer, failures):

@@ -213,6 +213,22 @@ def test_patience_ends(registry):
     assert registry.methods().count("PATCH") == QUICK.attempts
 
 
+@pytest.mark.parametrize(
+    ("method", "status", "headers"),
+    [("PUT", 200, {}), ("PUT", 202, {}), ("PATCH", 200, {}), ("PATCH", 202, {"Range": "0-0"})],
+)
+def test_a_registry_that_says_yes_and_takes_nothing(registry, method, status, headers):
+    def nothing(handler) -> None:
+        handler.rfile.read(int(handler.headers["Content-Length"]))
+        handler.answer(status, **headers)
+
+    registry.faults[method] = [nothing] * 50
+    with pytest.raises(AfenvError) as caught:
+        put(registry)
+    assert (caught.value.code, str(status) in str(caught.value)) == ("E602", True)
+    assert registry.methods().count(method) <= 2
+
+
 def test_patience_is_for_failures_in_a_row(registry):
     registry.faults["PATCH"] = [drop, drop, None] * 6
     assert put(registry) == len(DATA)
