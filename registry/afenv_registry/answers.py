@@ -80,10 +80,12 @@ class Response:
 
     def read(self, limit: int, seconds: float = 3600.0) -> bytes | None:
         """The whole body; None if it is larger than ``limit``. It must come within ``seconds``."""
+        if self._wire.ended:
+            return b""
         until = time.monotonic() + seconds
         length = self.headers.get("content-length", "")
         if length.isdecimal() and int(length) > limit:
-            return None if not self._wire.ended else b""
+            return None
         parts: list[bytes] = []
         room = bytearray(min(limit + 1, 1 << 16))
         total = 0

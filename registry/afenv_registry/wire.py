@@ -167,9 +167,9 @@ class Wire:
             if head.status >= 200:
                 break
         self.used = True
-        self._frame(method, head)
         self._pace = _Pace(self._stall)
         self._socket.settimeout(self._stall)
+        self._frame(method, head)
         return head
 
     def _head_bytes(self, until: float) -> bytes:
@@ -224,6 +224,7 @@ class Wire:
                 if not more:
                     raise Broken("the answer was cut")
                 self._rest = memoryview(more)
+                self._pace.note(0)
             data += self._rest
             self._rest = memoryview(b"")
         self._rest = memoryview(bytes(data[end + 1 :]))
@@ -295,4 +296,6 @@ def _parse(data: bytes) -> Head:
             raise Broken("the answer's head is damaged")
         name, value = name.lower(), value.strip()
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    if "chunked" in headers.get("transfer-encoding", "").lower():
+        headers.pop("content-length", None)  # which does not count then (RFC 9112, 6.3)
     return Head(int(status), headers, version)

@@ -469,6 +469,19 @@ def test_configs_that_are_none(registry, fresh, config):
     assert failing(registry, fresh, name="x:1").code in ("E510", "E602")
 
 
+@pytest.mark.parametrize("length", ["3", "9" * 5000])
+def test_a_length_beside_chunks_does_not_count(there, image, length):
+    def chunked(handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", length)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        handler.wfile.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(image.manifest), image.manifest))
+
+    there.faults["GET"] = [chunked]
+    assert CLIENT.resolve(f"{there.host}/group/sample:1", quiet=True).manifest == image.manifest
+
+
 def test_dockers_own_types(there, image, fresh):
     text = image.manifest.decode()
     for ours, dockers in (

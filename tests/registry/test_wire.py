@@ -107,6 +107,32 @@ def test_silence(data):
         answer(data, end=False)
 
 
+@pytest.mark.parametrize(("begin", "more"), [(b"2\r\nok\r\n0\r\n", b"X: y\r\n"), (b"", b"1")])
+def test_lines_between_chunks_that_come_without_end(begin, more):
+    ours, theirs = socket.socketpair()
+    over = threading.Event()
+
+    def drip() -> None:
+        theirs.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + begin)
+        while not over.wait(0.02) and time.monotonic() < begun + 2:
+            theirs.sendall(more)
+        theirs.shutdown(socket.SHUT_WR)
+
+    begun = time.monotonic()
+    thread = threading.Thread(target=drip)
+    thread.start()
+    wire = Wire(ours, 0.3)
+    try:
+        with pytest.raises(Stalled):
+            wire.head("GET", 0.3)
+            wire.readinto(memoryview(bytearray(9)))
+    finally:
+        over.set()
+        thread.join()
+        wire.close()
+        theirs.close()
+
+
 @given(st.binary(max_size=300))
 def test_anything_at_all(data):
     with contextlib.suppress(OSError):
