@@ -15,11 +15,11 @@ from urllib.parse import urlencode, urlsplit
 
 from afenv.errors import AfenvError
 from afenv_registry.answers import Answer
-from afenv_registry.credentials import Credentials, find_credentials
+from afenv_registry.credentials import Credentials, as_sent, find_credentials
 from afenv_registry.reference import is_loopback
 from afenv_registry.routes import Endpoint
 from afenv_registry.transport import Transport
-from afenv_registry.urls import join, same_origin
+from afenv_registry.urls import bare, join, same_origin
 
 _CHALLENGE = re.compile(r"(?:^|,)\s*([A-Za-z][A-Za-z0-9_-]*)(?=\s+[A-Za-z_]+\s*=|\s*(?:,|$))")
 _PARAMETER = re.compile(r'([A-Za-z_]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^",\s]+))')
@@ -135,7 +135,8 @@ class Authorization:
             raise self._denied("it names no token server") from None
         if parts.scheme not in ("http", "https"):
             raise self._denied("it names no token server")
-        if parts.scheme == "http" and not is_loopback(parts.netloc) and credentials is not None:
+        host = parts.netloc.rpartition("@")[2]
+        if parts.scheme == "http" and not is_loopback(host) and credentials is not None:
             raise self._denied(f"its token server {realm} is not encrypted")
         if credentials is not None and credentials.token:
             self._expires = float("inf")
@@ -147,7 +148,7 @@ class Authorization:
             document = json.loads(answer.body)
             token = str(document.get("token") or document["access_token"])
             lifetime = float(document.get("expires_in") or LIFETIME)
-        except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
+        except (ValueError, KeyError, AttributeError, TypeError, OverflowError, RecursionError):
             raise AfenvError("E602", "the token server's answer has no token", place=realm) from None
         self._expires = time.monotonic() + max(lifetime, 2 * EARLY)
         return token
@@ -158,13 +159,20 @@ class Authorization:
         if credentials is not None and credentials.identity_token:
             form = {
                 "grant_type": "refresh_token",
-                "refresh_token": credentials.identity_token,
+                "refresh_token": as_sent(credentials.identity_token),
                 "service": service,
                 "client_id": "afenv",
                 "scope": " ".join(scopes),
             }
             headers = {"Content-Type": "application/x-www-form-urlencoded"}
-            return self._transport.send("POST", realm, headers=headers, body=urlencode(form).encode())
+
+            def stays(asked: str) -> Mapping[str, str]:
+                if not same_origin(asked, realm):  # a redirect would take the token along
+                    raise self._denied(f"its token server leads to {bare(asked)}")
+                return {}
+
+            body = urlencode(form).encode()
+            return self._transport.send("POST", realm, headers=headers, body=body, authorization=stays)
         query = urlencode([("service", service), *(("scope", scope) for scope in scopes)])
         url = f"{realm}{'&' if '?' in realm else '?'}{query}"
 

@@ -39,8 +39,15 @@ class Credentials:
     @property
     def basic(self) -> str:
         """The value of an ``Authorization`` header."""
-        pair = f"{self.user}:{self.password}".encode()
-        return "Basic " + base64.b64encode(pair).decode("ascii")
+        return "Basic " + base64.b64encode(as_sent(f"{self.user}:{self.password}")).decode("ascii")
+
+
+def as_sent(secret: str) -> bytes:
+    """The bytes of a password or token, which need not be text in UTF-8; E601 for what is no text at all."""
+    try:
+        return secret.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise AfenvError("E601", "the saved user name, password or token is not text") from None
 
 
 def credential_files() -> Iterator[Path]:
@@ -99,7 +106,7 @@ def _from_helper(helper: str, key: str) -> Credentials | None:
             timeout=HELPER_PATIENCE,
         )
         found = json.loads(result.stdout) if result.returncode == 0 else {}
-    except (OSError, ValueError, subprocess.TimeoutExpired):
+    except (OSError, ValueError, RecursionError, subprocess.TimeoutExpired):
         return None
     if not isinstance(found, dict):
         return None
@@ -133,7 +140,7 @@ def find_credentials(host: str, repository: str) -> Credentials | None:
             document = json.loads(file.read_bytes())
         except OSError:
             continue
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise AfenvError(
                 "E601", f"this file of credentials is damaged: {error}", place=str(file)
             ) from None

@@ -329,6 +329,32 @@ def test_a_token_for_a_token(registry, image, store, no_credentials):
     assert whole(registry, image)
 
 
+def test_a_token_does_not_follow_a_redirect(registry, other_registry, image, store, no_credentials):
+    bearer(registry)
+    other_registry.tokens = {"refresh-me": "good"}
+    save(no_credentials, registry.host, identitytoken="refresh-me")
+
+    def moved(handler) -> None:
+        handler.rfile.read(int(handler.headers["Content-Length"]))
+        handler.answer(307, Location=f"http://{other_registry.host}{handler.path}")
+
+    registry.faults["POST"] = [moved]
+    found, text = code(image, store, registry)
+    assert (found, f"leads to http://{other_registry.host}/token" in text) == ("E601", True)
+    assert not other_registry.requests
+
+
+@pytest.mark.parametrize("lifetime", [pytest.param(10**400, id="huge"), -1, "soon", [1]])
+def test_tokens_with_an_odd_lifetime(registry, image, store, lifetime):
+    bearer(registry)
+
+    def token(handler) -> None:
+        handler.answer(200, json.dumps({"token": "wrong", "expires_in": lifetime}).encode())
+
+    registry.faults["GET"] = [None, token]
+    assert code(image, store, registry)[0] in ("E601", "E602")
+
+
 def test_a_token_for_nobody(registry, image, store):
     bearer(registry)
     assert code(image, store, registry)[0] == "E601"
@@ -375,9 +401,10 @@ def test_challenges_that_cannot_be_answered(registry, image, store, challenge):
     assert code(image, store, registry)[0] == "E601"
 
 
-def test_passwords_are_not_sent_to_a_token_server_in_the_clear(registry, image, store, no_credentials):
+@pytest.mark.parametrize("user", ["", "localhost:x@", "127.0.0.1:x@"])
+def test_passwords_are_not_sent_to_a_token_server_in_the_clear(registry, image, store, no_credentials, user):
     save(no_credentials, registry.host, username="me", password="secret")
-    registry.allowed, registry.challenge = set(), 'Bearer realm="http://token.example.org/token"'
+    registry.allowed, registry.challenge = set(), f'Bearer realm="http://{user}token.example.org/token"'
     found, text = code(image, store, registry)
     assert (found, "not encrypted" in text) == ("E601", True)
 

@@ -80,23 +80,46 @@ def test_credential_helpers(no_credentials, tmp_path, monkeypatch):
         'echo "{\\"Username\\": \\"$user\\", \\"Secret\\": \\"s\\"}"\n'
     )
     helper.chmod(0o755)
+    nested = tmp_path / "docker-credential-nested"
+    nested.write_text("#!/bin/sh\nread -r host\nprintf '[%.0s' $(seq 5000)\n")
+    nested.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    helpers = {"h.org": "test", "token.org": "test", "no.org": "test", "x.org": "not-installed"}
+    helpers = {
+        "h.org": "test",
+        "token.org": "test",
+        "no.org": "test",
+        "x.org": "not-installed",
+        "z.org": "nested",
+    }
     save(no_credentials, {"credHelpers": helpers, "auths": {"y.org": {}}, "credsStore": "test"})
     assert find_credentials("h.org", "a") == Credentials(user="me", password="s")
     assert find_credentials("token.org", "a") == Credentials(identity_token="s")
     assert find_credentials("no.org", "a") is None
     assert find_credentials("x.org", "a") is None
+    assert find_credentials("z.org", "a") is None
     assert find_credentials("y.org", "a") is None
 
 
-@pytest.mark.parametrize("text", ["{", json.dumps({"auths": {"h.org": {"auth": "?"}}})])
+@pytest.mark.parametrize("text", ["{", "[" * 5000, json.dumps({"auths": {"h.org": {"auth": "?"}}})])
 def test_a_damaged_file(no_credentials, text):
     (no_credentials / "config.json").write_text(text)
     with pytest.raises(AfenvError) as caught:
         find_credentials("h.org", "a")
     assert caught.value.code == "E601"
     assert "config.json" in str(caught.value)
+
+
+def test_passwords_that_are_not_utf_8(no_credentials, monkeypatch):
+    monkeypatch.setenv("AFENV_REGISTRY_USER_H_ORG", "me")
+    monkeypatch.setenv("AFENV_REGISTRY_PASSWORD_H_ORG", "caf\udce9")  # the byte 0xe9
+    found = find_credentials("h.org", "a")
+    assert found is not None
+    assert found.basic == "Basic " + base64.b64encode(b"me:caf\xe9").decode()
+    save(no_credentials, {"auths": {"other.org": {"username": "me", "password": "\ud800"}}})
+    found = find_credentials("other.org", "a")
+    with pytest.raises(AfenvError) as caught:
+        _ = found and found.basic
+    assert caught.value.code == "E601"
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", '{"auths": null}'])
