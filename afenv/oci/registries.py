@@ -72,8 +72,8 @@ class RemoteImage:
         """``os``, ``architecture`` and, where there is one, ``variant``, as the config has them."""
         try:
             config = json.loads(self.config)
-            return {key: config[key] for key in ("architecture", "os", "variant") if config.get(key)}
-        except (ValueError, AttributeError):
+            return {key: str(config[key]) for key in ("architecture", "os", "variant") if config.get(key)}
+        except (ValueError, AttributeError, RecursionError):
             return {}
 
 

@@ -34,11 +34,11 @@ class Answer(NamedTuple):
             errors = json.loads(self.body).get("errors") or []
             texts = [f"{one.get('code', '')} {one.get('message', '')}".strip() for one in errors]
             if any(texts):
-                return f"status {self.status}: " + _printable("; ".join(texts))
+                return f"status {self.status}: " + printable("; ".join(texts))
         return f"status {self.status} {_reason(self.status)}".strip()
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """A server's words as a terminal may show them."""
     return "".join(letter if letter.isprintable() else " " for letter in text[:WORDS])
 

@@ -19,7 +19,7 @@ from afenv.errors import AfenvError
 from afenv.oci import media
 from afenv.oci.registries import RemoteManifest, Stored
 from afenv.progress import Progress
-from afenv_registry.answers import Answer, Response
+from afenv_registry.answers import Answer, Response, printable
 from afenv_registry.reference import Reference
 from afenv_registry.session import Session
 from afenv_registry.transport import Transport
@@ -35,7 +35,7 @@ SMALL = 16 << 20  # bytes of a config, or another blob that is read whole
 PAGES = 1000  # of one list
 ACCEPT = ", ".join((media.IMAGE_MANIFEST, media.DOCKER_MANIFEST, media.IMAGE_INDEX, media.DOCKER_INDEX))
 OTHER_DIGEST = re.compile(r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[a-zA-Z0-9=_-]+\Z")
-_NEXT = re.compile(r'<([^>]*)>\s*;\s*rel="?next"?')
+_NEXT = re.compile(r'<([^<>]*)>\s*;\s*rel="?next"?')
 
 
 class Repository:
@@ -99,7 +99,7 @@ class Repository:
         promised = name if ":" in name else answer.header("docker-content-digest")
         if promised and promised.startswith("sha256:") and promised != digest:
             raise AfenvError(
-                "E301", f"for {promised} it sends a manifest that is {digest}", place=str(session)
+                "E301", f"for {printable(promised)} it sends a manifest that is {digest}", place=str(session)
             )
         kind = (answer.header("content-type") or "").partition(";")[0].strip()
         with contextlib.suppress(ValueError, AttributeError, RecursionError):
@@ -122,7 +122,9 @@ class Repository:
             raise self.own.refused(answer, "it does not take the manifest")
         found = answer.header("docker-content-digest")
         if found and found != digest:
-            raise AfenvError("E301", f"it says the manifest is {found}; it is {digest}", place=self.name)
+            raise AfenvError(
+                "E301", f"it says the manifest is {printable(found)}; it is {digest}", place=self.name
+            )
         return Stored(digest=digest, subject=answer.header("oci-subject"))
 
     def send_manifest(self, content: bytes, media_type: str, name: str) -> Answer:
@@ -232,9 +234,10 @@ class Repository:
     def tags(self) -> Iterator[str]:
         """The tags, in the registry's order; none if there is no such repository."""
         for page in self._pages("tags/list?n=1000"):
-            for tag in page.get("tags") or ():
-                if isinstance(tag, str):
-                    yield tag
+            tags = page.get("tags") or []
+            if not isinstance(tags, list):
+                raise AfenvError("E602", "its list of tags is damaged", place=self.name)
+            yield from (tag for tag in tags if isinstance(tag, str))
 
     def referrers(self, digest: str, *, artifact_type: str | None = None) -> list[dict[str, Any]] | None:
         """The descriptors of what refers to a manifest; None if the registry lacks the referrers API."""

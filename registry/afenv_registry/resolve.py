@@ -11,6 +11,7 @@ from afenv.errors import AfenvError
 from afenv.oci.graph import INDEXES, check_descriptor, checked_member, descriptors, is_index
 from afenv.oci.registries import RemoteImage, RemoteManifest
 from afenv.record import replace
+from afenv_registry.answers import printable
 from afenv_registry.repository import Repository
 
 DEPTH = 3  # indexes inside indexes
@@ -58,7 +59,9 @@ def _through(repository: Repository, index: RemoteManifest, platform: str, depth
                         raise
         there = ", ".join(sorted({"/".join(_names(one)) for one in entries})) or "nothing"
         raise AfenvError(
-            "E604", f"there is no image for {platform}; there is: {there}", place=str(repository.reference)
+            "E604",
+            f"there is no image for {platform}; there is: {printable(there)}",
+            place=str(repository.reference),
         )
     found = member(repository, chosen)
     return _through(repository, found, platform, depth + 1) if is_index(found) else found
@@ -127,7 +130,9 @@ def _check_platform(image: RemoteImage, platform: str, place: str) -> None:
     differing = {key: own[key] for key in wanted if key in own and own[key] != wanted[key]}
     if own and differing:
         names = "/".join(own[key] for key in ("os", "architecture", "variant") if key in own)
-        raise AfenvError("E604", f"there is no image for {platform}; there is: {names}", place=place)
+        raise AfenvError(
+            "E604", f"there is no image for {platform}; there is: {printable(names)}", place=place
+        )
 
 
 def parse_config(image: RemoteImage) -> dict[str, Any]:

@@ -190,7 +190,7 @@ def test_an_answer_before_the_body_is_read(registry, store):
 def test_a_registry_that_names_another_digest(registry, image, store):
     def wrong(handler) -> None:
         handler.rfile.read(int(handler.headers["Content-Length"]))
-        handler.answer(201, Docker_Content_Digest="sha256:" + "0" * 64)
+        handler.answer(201, Docker_Content_Digest="sha256:\x1b" + "0" * 64)
 
     push(make_image(store, []), store, registry, tag="other")
     blobs = registry.blobs["group/sample"]
@@ -198,7 +198,8 @@ def test_a_registry_that_names_another_digest(registry, image, store):
         blobs[layer.digest] = store.read(layer.digest)
     blobs[image.image_id] = image.config
     registry.faults["PUT"] = [wrong]
-    assert code(image, store, registry)[0] == "E301"
+    found, text = code(image, store, registry)
+    assert (found, "\x1b" in text) == ("E301", False)
 
 
 def test_a_blob_that_the_store_lost(registry, image, store):

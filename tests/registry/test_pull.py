@@ -482,6 +482,15 @@ def test_a_length_beside_chunks_does_not_count(there, image, length):
     assert CLIENT.resolve(f"{there.host}/group/sample:1", quiet=True).manifest == image.manifest
 
 
+@pytest.mark.parametrize("system", [5, ["linux"], {"a": 1}, "\x1b[2Jlinux"])
+def test_platforms_of_configs_that_are_odd(registry, fresh, system):
+    config = json.dumps({"os": system, "architecture": "amd64"}).encode()
+    registry.blobs["x"] = {digest_of(config): config}
+    registry.manifests["x", "1"] = json.dumps({"config": entry(config), "layers": []}).encode()
+    error = failing(registry, fresh, name="x:1", platform="linux/s390x")
+    assert (error.code, "\x1b" in str(error)) == ("E604", False)
+
+
 def test_dockers_own_types(there, image, fresh):
     text = image.manifest.decode()
     for ours, dockers in (
@@ -656,6 +665,22 @@ def test_a_list_without_end(there, monkeypatch):
     with CLIENT.repository(f"{there.host}/x") as repository, pytest.raises(AfenvError) as caught:
         list(repository.tags())
     assert caught.value.code == "E602"
+
+
+@pytest.mark.parametrize("tags", [5, {"a": 1}, "abc"])
+def test_lists_of_tags_that_are_none(there, tags):
+    there.faults["GET"] = [body(json.dumps({"tags": tags}).encode())]
+    with CLIENT.repository(f"{there.host}/x") as repository, pytest.raises(AfenvError) as caught:
+        list(repository.tags())
+    assert caught.value.code == "E602"
+
+
+def test_a_link_that_is_long_takes_no_time(there):
+    there.faults["GET"] = [body(b'{"tags": []}', Link="<" * 50_000)]
+    begun = time.monotonic()
+    with CLIENT.repository(f"{there.host}/x") as repository:
+        assert list(repository.tags()) == []
+    assert time.monotonic() - begun < 2
 
 
 def test_referrers(there, image):
