@@ -8,6 +8,7 @@ import socket
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from afenv.errors import AfenvError
 from afenv_registry.urls import split_host
 from afenv_registry.wire import Broken, Wire
 
@@ -15,7 +16,7 @@ PROXIES = ("https_proxy", "HTTPS_PROXY", "http_proxy", "all_proxy", "ALL_PROXY")
 
 
 def connect(scheme: str, netloc: str, timeout: float, stall: float) -> Wire:
-    """A connection to the host (and port) of a URL; OSError if there is none."""
+    """A connection to the host (and port) of a URL; OSError if there is none, E030 for a bad proxy."""
     host, port = split_host(netloc, 443 if scheme == "https" else 80)
     proxy = _proxy(scheme, host)
     try:
@@ -61,7 +62,7 @@ def _tunnel(proxy: str, host: str, port: int, timeout: float) -> socket.socket:
 
 
 def _proxy(scheme: str, host: str) -> str | None:
-    """``[USER:PASSWORD@]HOST:PORT`` of the proxy for a host, if there is one."""
+    """``[USER:PASSWORD@]HOST:PORT`` of the proxy for a host, if there is one; E030 if it is no URL."""
     if not any(name in os.environ for name in PROXIES):
         return None
     from urllib.request import getproxies, proxy_bypass
@@ -74,4 +75,7 @@ def _proxy(scheme: str, host: str) -> str | None:
 
     if is_loopback(host):
         return None
-    return urlsplit(proxy if "//" in proxy else f"http://{proxy}").netloc
+    try:
+        return urlsplit(proxy if "//" in proxy else f"http://{proxy}").netloc
+    except ValueError:
+        raise AfenvError("E030", "this is not the URL of a proxy", place=f"{scheme}_proxy") from None

@@ -33,6 +33,8 @@ class Session:
         if base is None and location.startswith("blobs/sha256:"):  # of which there are many
             return self.endpoint.base + location
         found = join(base or self.endpoint.base, location)
+        if not found.startswith(("https:", "http:")):
+            raise AfenvError("E602", f"it leads to {bare(found)}, which is not HTTP", place=str(self))
         if self.endpoint.scheme == "https" and found.startswith("http:"):
             mended = "https:" + found[5:]
             if same_origin(mended, self.endpoint.base):

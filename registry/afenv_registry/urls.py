@@ -15,12 +15,12 @@ def bare(url: str) -> str:
 
 
 def join(base: str, location: str) -> str:
-    """The URL that a server at ``base`` names; E602 if it is none."""
+    """The URL that a server at ``base`` names, its scheme in lower case; E602 if it is none."""
     try:
         found = urljoin(base, location)
         parts = urlsplit(found)
         if parts.hostname and parts.port != 0:  # asking for the port checks it
-            return found
+            return parts.scheme + found[len(parts.scheme) :]
     except ValueError:
         pass
     raise AfenvError("E602", f"it leads to {location[:200]!r}, which is not a URL", place=bare(base))

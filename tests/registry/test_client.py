@@ -282,6 +282,13 @@ def test_a_proxy_is_asked_for_a_tunnel(image, store, monkeypatch):
     assert b"Basic " + base64.b64encode(b"me:p@ss") in asked
 
 
+def test_a_proxy_that_is_no_url(image, store, monkeypatch):
+    monkeypatch.setenv("https_proxy", "http://me:secret@[::1")
+    with pytest.raises(AfenvError) as caught:
+        RegistryClient(patience=QUICK).push(image, store, "registry.example.org/a/b:1", quiet=True)
+    assert (caught.value.code, "secret" in str(caught.value)) == ("E030", False)
+
+
 def test_references_are_checked_first(image, store):
     for text in ("dimuon", f"h.org/a@sha256:{'0' * 64}"):
         with pytest.raises(AfenvError) as caught:
@@ -419,6 +426,20 @@ def test_authorization_is_not_sent_to_another_host(registry, other_registry, ima
     assert whole(registry, image)
     assert len(other_registry.requests) == 6
     assert not any("authorization" in headers for _, _, headers in other_registry.requests)
+
+
+@pytest.mark.parametrize("scheme", ["http", "HTTP", "ftp", "Ftp"])
+def test_uploads_stay_encrypted(scheme):
+    from afenv_registry.routes import Endpoint
+    from afenv_registry.session import Session
+    from afenv_registry.transport import Transport
+
+    place = Endpoint(scheme="https", host="h.org", repository="a/b", credentials_host="h.org")
+    session = Session(Transport(QUICK), place, "push")
+    with pytest.raises(AfenvError) as caught:
+        session.url(f"{scheme}://other.org/x", "https://h.org/v2/")
+    assert caught.value.code == "E602"
+    assert session.url("HTTP://h.org/x", "https://h.org/v2/") == "https://h.org/x"
 
 
 def test_redirects_of_questions_are_followed(registry, other_registry, image, store):
