@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from afenv.errors import AfenvError
 from afenv.progress import Progress
-from afenv.submit.connection import Connection, Window, check_location
+from afenv.submit.connection import Connection, Window, check_location, mapping, objects
 from afenv.submit.description import Description
 from afenv.submit.files import Sent
 from afenv.submit.state import State
@@ -57,8 +57,8 @@ class CapDeposit:
     def _adopt(self, document: Mapping[str, Any]) -> bool:
         """Look for an own draft with this title and no files: made, although its answer was lost."""
         answer = self._connection.ask("GET", "api/deposits/?q=&by_me=True")
-        for hit in ((answer.document or {}).get("hits") or {}).get("hits") or ():
-            title = (hit.get("metadata") or {}).get("general_title")
+        for hit in objects(mapping(answer.document.get("hits")).get("hits")):
+            title = mapping(hit.get("metadata")).get("general_title")
             if title == document["general_title"] and not hit.get("files") and hit.get("status") == "draft":
                 self._keep(hit)
                 return True
@@ -67,10 +67,10 @@ class CapDeposit:
     def _keep(self, document: Any) -> None:
         try:
             status = document.get("status")
-            links = document.get("links") or {}
+            page = (document.get("links") or {}).get("html")
             self._state.update(
                 record=str(document["id"]),
-                url=links.get("html"),
+                url=str(page) if page else None,
                 step="published" if status == "published" else "draft",
             )
         except (AttributeError, KeyError, TypeError):
@@ -81,7 +81,7 @@ class CapDeposit:
     def ensure_files(self, files: Sequence[Sent], progress: Progress) -> list[str]:
         """The draft has these files, whole; what was sent now, by name. E748 if one arrived as another."""
         answer = self._connection.ask("GET", self._path)
-        there = {str(one.get("key")): one for one in answer.document.get("files") or ()}
+        there = {str(one.get("key")): one for one in objects(answer.document.get("files"))}
         try:
             bucket = self._connection.url(answer.document["links"]["bucket"])
         except (KeyError, TypeError):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urljoin, urlsplit
 
-from afenv import __version__
+from afenv import __version__, canonical
 from afenv.errors import AfenvError
 from afenv.record import record
 from afenv.store.transport import Patience, retry_after, without_secrets
@@ -30,10 +30,30 @@ _CHUNK = 1 << 20
 
 @record
 class Answer:
-    """An answer: its status, and its document (None if there is none)."""
+    """An answer: its status, and its document (empty if there is none)."""
 
     status: int
-    document: Any
+    document: Mapping[str, Any]
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """A part of an answer that should be an object: it is empty where it is something else."""
+    return value if isinstance(value, dict) else {}
+
+
+def objects(value: Any) -> list[dict[str, Any]]:
+    """A part of an answer that should be a list of objects: those that are."""
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def told(errors: Any) -> list[str]:
+    """What a server says of fields that it does not accept."""
+    texts = []
+    for one in objects(errors):
+        messages = one.get("messages") or ()
+        text = " ".join(map(str, messages)) if isinstance(messages, list | tuple) else str(messages)
+        texts.append(f"{one.get('field', '')}: {text}")
+    return texts
 
 
 class Window:
@@ -115,8 +135,9 @@ class Connection:
         self._session.headers["User-Agent"] = f"afenv/{__version__}"
 
     def shown(self, text: str) -> str:
-        """A text without the token."""
-        return text.replace(self._token, "[token]")
+        """A text without the token, and without what a terminal would obey."""
+        found = text.replace(self._token, "[token]")
+        return "".join(sign if sign.isprintable() else " " for sign in found)
 
     def url(self, link: str) -> str:
         """A link of an answer, or a path, as a URL; E745 if it is none."""
@@ -160,11 +181,7 @@ class Connection:
                 body.rewind()
             failures += 1
             try:
-                response = self._follow(method, url, headers, data)
-            except OSError as error:  # also every exception of requests
-                reason, asked, mayagain = self._why(error), None, again
-            else:
-                with response:
+                with self._follow(method, url, headers, data) as response:
                     status = response.status_code
                     if status in good or status in none:
                         return Answer(status=status, document=self._document(response, status in good))
@@ -173,22 +190,28 @@ class Connection:
                         raise AfenvError("E745", self.shown(reason), place=without_secrets(url))
                     asked = retry_after(response.headers.get("Retry-After"), time.time())
                     mayagain = again or status in BUSY
+            except OSError as error:  # also every exception of requests
+                reason, asked, mayagain = self._why(error), None, again
             if not mayagain or failures >= self._patience.attempts:
                 raise AfenvError("E746", self.shown(reason), place=without_secrets(url))
             self._wait(self._patience.pause(failures, asked))
 
     def _follow(self, method: str, url: str, headers: Mapping[str, str], data: Any) -> requests.Response:
         for _ in range(REDIRECTS):
-            response = self._session.request(
-                method,
-                url,
-                headers=dict(headers),
-                data=data,
-                auth=self._authorize,
-                stream=True,
-                allow_redirects=False,
-                timeout=(self._patience.connect, self._patience.stall),
-            )
+            try:
+                response = self._session.request(
+                    method,
+                    url,
+                    headers=dict(headers),
+                    data=data,
+                    auth=self._authorize,
+                    stream=True,
+                    allow_redirects=False,
+                    timeout=(self._patience.connect, self._patience.stall),
+                )
+            except ValueError:  # of names and addresses that no host can have
+                message = "this is not a URL that can be asked for"
+                raise AfenvError("E745", message, place=without_secrets(url)) from None
             target = response.headers.get("Location", "")
             if response.status_code not in (301, 302, 307, 308) or not target:
                 return response
@@ -206,18 +229,21 @@ class Connection:
             request.headers["Authorization"] = f"Bearer {self._token}"
         return request
 
-    def _document(self, response: requests.Response, wanted: bool) -> Any:
+    def _document(self, response: requests.Response, wanted: bool) -> Mapping[str, Any]:
         if response.status_code == 204 or not wanted:
-            return None
+            return {}
         content = self._read(response)
         if not content.strip():
-            return None
+            return {}
         try:
-            return json.loads(content)
-        except ValueError:
-            raise AfenvError(
-                "E745", "the answer is not JSON", place=without_secrets(response.url or self.base)
-            ) from None
+            found = json.loads(content)
+            canonical.compact(found)  # halves of letters would be found only when the state is written
+            if isinstance(found, dict):
+                return found
+        except (ValueError, RecursionError):
+            pass
+        message = "the answer is not a JSON object"
+        raise AfenvError("E745", message, place=without_secrets(response.url or self.base))
 
     def _read(self, response: requests.Response) -> bytes:
         found = b""
@@ -231,15 +257,10 @@ class Connection:
         """What the server says of its refusal, in a line."""
         try:
             value = json.loads(self._read(response))
-            told = [str(value.get("message") or response.reason)]
-            told += [
-                f"{one.get('field', '')}: {' '.join(map(str, one.get('messages', ())))}"
-                for one in value.get("errors", ())
-            ]
-            text = "; ".join(told)
-        except (ValueError, AttributeError, TypeError, OSError):
+            text = "; ".join([str(value.get("message") or response.reason), *told(value.get("errors"))])
+        except (ValueError, AttributeError, RecursionError, OSError):
             text = str(response.reason)
-        return "".join(sign if sign.isprintable() else " " for sign in text)[:2000]
+        return text[:2000]
 
     def _why(self, error: OSError) -> str:
         import requests

@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode
 
 from afenv.errors import AfenvError
 from afenv.progress import Progress
-from afenv.submit.connection import Answer, Connection, Window, check_location
+from afenv.submit.connection import Answer, Connection, Window, check_location, mapping, objects, told
 from afenv.submit.files import Sent
 from afenv.submit.state import State
 
@@ -77,18 +77,18 @@ class InvenioRecord:
         """Look for a draft that was made although its answer was lost."""
         query = urlencode({"q": f'metadata.identifiers.identifier:"{identity}"', "size": "25"})
         answer = self._ask("GET", f"api/user/records?{query}", none=(404,))
-        hits = ((answer.document or {}).get("hits") or {}).get("hits") or []
-        for hit in hits:
-            named = {one.get("identifier") for one in (hit.get("metadata") or {}).get("identifiers") or ()}
-            if identity in named and not hit.get("is_published"):
+        for hit in objects(mapping(answer.document.get("hits")).get("hits")):
+            identifiers = objects(mapping(hit.get("metadata")).get("identifiers"))
+            named = any(one.get("identifier") == identity for one in identifiers)
+            if named and not hit.get("is_published"):
                 self._keep(hit, "draft")
                 return True
         return False
 
     def _keep(self, document: Any, step: str) -> None:
         try:
-            links = document.get("links") or {}
-            values = {"record": str(document["id"]), "url": links.get("self_html"), "step": step}
+            page = (document.get("links") or {}).get("self_html")
+            values = {"record": str(document["id"]), "url": str(page) if page else None, "step": step}
             doi = ((document.get("pids") or {}).get("doi") or {}).get("identifier")
         except (AttributeError, KeyError, TypeError):
             raise AfenvError(
@@ -113,11 +113,12 @@ class InvenioRecord:
         answer = self._ask("GET", self._draft)
         pids = answer.document.get("pids") or {}
         answer = self._ask("PUT", self._draft, value={**document, "pids": pids})
-        errors = answer.document.get("errors") or ()
+        errors = told(answer.document.get("errors"))
         if errors:
-            told = "; ".join(f"{one.get('field')}: {' '.join(one.get('messages') or ())}" for one in errors)
             raise AfenvError(
-                "E742", self._connection.shown(told), place=str(self._state["url"] or self._connection.base)
+                "E742",
+                self._connection.shown("; ".join(errors)),
+                place=str(self._state["url"] or self._connection.base),
             )
 
     def ensure_files(self, files: Sequence[Sent], progress: Progress) -> list[str]:
@@ -163,7 +164,7 @@ class InvenioRecord:
             entry = None
         if entry is None:
             entry = self._start(file, kept)
-        if (entry.get("transfer") or {}).get("type") == "M":
+        if mapping(entry.get("transfer")).get("type") == "M":
             self._send_parts(file, entry, path, kept, progress)
         else:
             kept["sending"] = True
@@ -178,11 +179,11 @@ class InvenioRecord:
         """Whether an entry that is there cannot be gone on with: in parts of a size that is not known."""
         if entry.get("status") == "failed":
             return True
-        return (entry.get("transfer") or {}).get("type") == "M" and not kept.get("part_size")
+        return mapping(entry.get("transfer")).get("type") == "M" and not kept.get("part_size")
 
     def _same(self, file: Sent, entry: Mapping[str, Any]) -> bool:
         """Whether what the server tells of a file is true of ours. Some checksums come later, or never."""
-        if entry.get("size") is not None and int(entry["size"]) != file.size:
+        if entry.get("size") is not None and entry["size"] not in (file.size, str(file.size)):
             return False
         checksum = str(entry.get("checksum") or "")
         return not checksum.startswith("md5:") or checksum == f"md5:{file.md5}"
@@ -212,9 +213,9 @@ class InvenioRecord:
         return self._named(file, answer)
 
     def _named(self, file: Sent, answer: Answer) -> dict[str, Any]:
-        for entry in (answer.document or {}).get("entries") or ():
+        for entry in objects(answer.document.get("entries")):
             if entry.get("key") == file.name:
-                return dict(entry)
+                return entry
         raise AfenvError("E745", f"the server does not name {file.name}", place=self._connection.base)
 
     def _send_parts(
@@ -228,14 +229,18 @@ class InvenioRecord:
         """Send what is missing of a file in parts. The server does not tell which it has: the state does."""
         size = int(kept["part_size"])
         done = set(kept["parts"])
-        links = {one["part"]: one["url"] for one in (entry.get("links") or {}).get("parts") or ()}
+        links = {
+            str(one.get("part")): str(one["url"])
+            for one in objects(mapping(entry.get("links")).get("parts"))
+            if one.get("url")
+        }
         with file.path.open("rb") as opened:
             for number, start in enumerate(range(0, file.size, size), 1):
                 length = min(size, file.size - start)
                 if number in done:
                     progress.advance(length)
                     continue
-                url = self._connection.url(links.get(number) or f"{path}/content/{number}")
+                url = self._connection.url(links.get(str(number)) or f"{path}/content/{number}")
                 body = Window(opened, start, length, progress.advance)
                 self._ask("PUT", check_location(url), body=body)
                 done.add(number)
@@ -258,7 +263,7 @@ class InvenioRecord:
             answer = Answer(status=200, document=entry)
         if answer.status in none:
             return False
-        if not self._same(file, answer.document or {}):
+        if not self._same(file, answer.document):
             self._ask("DELETE", path, none=(404,))
             if trying:
                 return False

@@ -386,6 +386,95 @@ def test_answers_of_no_form_are_one_clear_error(tmp_path: Path, invenio: Invenio
     assert code == "E745"
 
 
+ODD: tuple[Any, ...] = (None, 5, "text", [5], {"a": None}, "\ud800")
+
+
+def without(value: Any, path: tuple[Any, ...], odd: Any) -> Any:
+    """The value with something else at that path."""
+    if not path:
+        return odd
+    copy = dict(value) if isinstance(value, dict) else list(value)
+    copy[path[0]] = without(value[path[0]], path[1:], odd)
+    return copy
+
+
+@pytest.mark.parametrize("odd", ODD, ids=repr)
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("get_draft", ()),
+        ("get_draft", ("errors",)),
+        ("list_files", ()),
+        ("list_files", ("entries",)),
+        ("start", ()),
+        ("start", ("entries",)),
+        ("start", ("entries", 0)),
+        ("start", ("entries", 0, "transfer")),
+        ("start", ("entries", 0, "links")),
+        ("start", ("entries", 0, "links", "parts")),
+        ("start", ("entries", 0, "links", "parts", 0)),
+        ("start", ("entries", 0, "links", "parts", 0, "part")),
+        ("start", ("entries", 0, "links", "parts", 0, "url")),
+        ("commit", ()),
+        ("commit", ("size",)),
+        ("commit", ("checksum",)),
+    ],
+)
+def test_parts_of_answers_that_are_odd(
+    tmp_path: Path, invenio: InvenioServer, method: str, path: tuple[Any, ...], odd: Any
+) -> None:
+    whole = getattr(invenio, method)
+
+    def other(*arguments: Any) -> tuple[int, Any]:
+        status, value = whole(*arguments)
+        value = json.loads(json.dumps(value))
+        return status, without({"errors": None, **value} if path == ("errors",) else value, path, odd)
+
+    setattr(invenio, method, other)
+    code = failing(lambda: submit(make_bag(tmp_path / "bag.zip"), options(invenio), quiet=True))
+    assert code in ("", "E742", "E745", "E748")
+
+
+@pytest.mark.parametrize("answer", [b"[" * 100_000, b'{"a": NaN}', b"\xff"])
+def test_answers_that_are_no_json(tmp_path: Path, listener: Listener, answer: bytes) -> None:
+    from afenv.submit.connection import Connection
+
+    def say(request: Any) -> None:
+        request.send_response(200 if request.path == "/good" else 400)
+        request.send_header("Content-Length", str(len(answer)))
+        request.end_headers()
+        request.wfile.write(answer)
+
+    listener.handle = say  # type: ignore[method-assign]
+    for path in ("good", "bad"):
+        with pytest.raises(AfenvError) as caught:
+            Connection(listener.url, TOKEN, patience=ONCE).ask("GET", path)
+        assert caught.value.code == "E745"
+
+
+def test_an_answer_that_is_cut(tmp_path: Path, listener: Listener) -> None:
+    from afenv.submit.connection import Connection
+
+    def cut(request: Any) -> None:
+        request.send_response(200)
+        request.send_header("Content-Length", "100")
+        request.end_headers()
+        request.wfile.write(b'{"id": ')
+        request.close_connection = True
+
+    listener.handle = cut  # type: ignore[method-assign]
+    with pytest.raises(AfenvError) as caught:
+        Connection(listener.url, TOKEN, patience=ONCE).ask("GET", "x")
+    assert caught.value.code == "E746"
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 70, "[::1", "127.0.0.1:99999"])
+def test_a_redirect_to_what_is_no_host(tmp_path: Path, invenio: InvenioServer, host: str) -> None:
+    invenio.redirects["/api/records"] = f"https://{host}/api/records"
+    code = failing(lambda: submit(make_bag(tmp_path / "bag.zip"), options(invenio), quiet=True))
+    assert code == "E745"
+
+
 def test_a_large_file_is_read_in_pieces(tmp_path: Path) -> None:
     from afenv.submit.connection import Window
 
