@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from weakref import finalize
 
 from afenv.cvmfs.hashes import ALGORITHMS, BYTES, ObjectHash, parse_hash
+from afenv.cvmfs.signed import TIME_DIGITS
 from afenv.errors import AfenvError
 
 T = TypeVar("T")
@@ -129,10 +130,10 @@ class Catalogue:
     @property
     def modified(self) -> int:
         """When it was written, in seconds since 1970."""
-        return self._number(self._modified, "time")
+        return self._number(self._modified, "time", TIME_DIGITS)
 
-    def _number(self, text: str, name: str) -> int:
-        if not text.isdecimal() or len(text) > 18:
+    def _number(self, text: str, name: str, digits: int = 18) -> int:
+        if not text.isdecimal() or len(text) > digits:
             raise self._wrong(f"its {name} is {text[:40]!r}, which is no number")
         return int(text)
 

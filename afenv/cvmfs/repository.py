@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from afenv.cvmfs.configuration import Configuration, configure
 from afenv.cvmfs.hashes import ObjectHash, parse_hash
 from afenv.cvmfs.mounted import ROOT, Mounted, attributes, mounted
+from afenv.cvmfs.signed import TIME_DIGITS
 from afenv.cvmfs.strata import Strata
 from afenv.cvmfs.tree import Snapshot
 from afenv.errors import AfenvError
@@ -126,6 +127,9 @@ class Repository:
         try:
             database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
             try:
+                kind = database.execute("SELECT type FROM sqlite_master WHERE name = 'tags'").fetchone()
+                if kind != ("table",):  # a view may have no end
+                    raise AfenvError("E313", f"{what} is malformed: it has no table of tags")
                 rows = database.execute(
                     "SELECT name, hash, revision, timestamp, description FROM tags "
                     "ORDER BY revision DESC, name"
@@ -134,12 +138,16 @@ class Repository:
                 database.close()
         except sqlite3.Error as error:
             raise AfenvError("E313", f"{what} is malformed: {error}") from None
+        for name, _, revision, timestamp, _ in rows:
+            good = isinstance(revision, int) and isinstance(timestamp, int)
+            if not good or not 0 <= timestamp < 10**TIME_DIGITS:
+                raise AfenvError("E313", f"{what} is malformed: {name!r} has no revision or no time")
         return [
             Tag(
                 name=str(name),
                 root=parse_hash(str(root), what),
-                revision=int(revision),
-                timestamp=int(timestamp),
+                revision=revision,
+                timestamp=timestamp,
                 description=str(description or ""),
             )
             for name, root, revision, timestamp, description in rows

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
     from cryptography.x509 import Certificate
 
+TIME_DIGITS = 11  # of seconds since 1970: more are beyond the year 5138, and no time of this world
+
 _END = b"\n--\n"
 _FINGERPRINT = re.compile(r"([0-9A-F]{2}(?::[0-9A-F]{2}){19})(-RMD160|-SHAKE128)?(?:\s|#|\Z)")
 
@@ -78,9 +80,9 @@ def parse_published(letter: Letter, repository: str) -> Published:
             raise AfenvError("E313", f"it has no {name}", place=letter.place)
         return value
 
-    def number(key: str, name: str) -> int:
+    def number(key: str, name: str, digits: int = 18) -> int:
         text = needed(key, name)
-        if not text.isdecimal() or len(text) > 18:
+        if not text.isdecimal() or len(text) > digits:
             raise AfenvError("E313", f"its {name} is {text[:40]!r}, which is no number", place=letter.place)
         return int(text)
 
@@ -93,7 +95,7 @@ def parse_published(letter: Letter, repository: str) -> Published:
         root=parse_hash(needed("C", "root catalogue"), letter.place),
         root_size=number("B", "size of the root catalogue"),
         revision=number("S", "revision"),
-        timestamp=number("T", "time"),
+        timestamp=number("T", "time", TIME_DIGITS),
         certificate=parse_hash(needed("X", "certificate"), letter.place),
         history=parse_hash(history, letter.place) if history else None,
         alternative=letter.field("A") == "yes",
@@ -161,11 +163,11 @@ def check_certificate(data: bytes, allowed: frozenset[str], published: int, plac
     It must have been valid at ``published``, in seconds since 1970.
     """
     from cryptography.hazmat.primitives.serialization import Encoding
-    from cryptography.x509 import load_pem_x509_certificate
+    from cryptography.x509 import InvalidVersion, load_pem_x509_certificate
 
     try:
         certificate = load_pem_x509_certificate(data)
-    except ValueError:
+    except (ValueError, InvalidVersion):
         raise AfenvError("E316", "it is not a certificate in PEM", place=place) from None
     encoded = certificate.public_bytes(Encoding.DER)
     prints = {

@@ -97,6 +97,7 @@ class CvmfsMaker:
         self.algorithm = algorithm
         self.compressed = compressed
         self.revision = 0
+        self.edit_history: Callable[[sqlite3.Connection], object] = lambda _: None
         self.tags: list[tuple[str, str, int, int]] = []
         self.chunk = 1 << 16  # bytes from which on files are in parts
         self.expiry = NOW + timedelta(days=30)
@@ -259,6 +260,7 @@ class CvmfsMaker:
                 "INSERT INTO tags VALUES (?, ?, ?, ?, 0, '', 0, '')",
                 (name, root + self.suffix, revision, time),
             )
+        self.edit_history(database)
         database.commit()
         database.close()
         data = path.read_bytes()

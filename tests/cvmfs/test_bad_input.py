@@ -12,6 +12,12 @@ from afenv.errors import AfenvError
 TREE = {"/a/file": b"content" * 100, "/a/b/inner": b"inner", "/large": b"x" * 200_000}
 
 
+ENDLESS = (
+    "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) "
+    "SELECT x AS name, x AS hash, x AS revision, x AS timestamp, x AS description FROM n"
+)
+
+
 def refused(call, code, *words):
     with pytest.raises(AfenvError) as error:
         call()
@@ -91,6 +97,47 @@ def test_certificate_that_was_not_valid(cvmfs, maker, open_made):
     maker.time = int((cvmfs.NOW - timedelta(days=700)).timestamp())
     maker.publish(TREE)
     refused(newest(open_made, maker), "E316", "published on 2024-12-31")
+
+
+def test_time_that_no_calendar_has(maker, open_made):
+    maker.time = 10**17
+    maker.publish(TREE)
+    refused(newest(open_made, maker), "E313", "time")
+
+
+def test_certificate_of_another_form(maker, open_made, monkeypatch):
+    import base64
+    import ssl
+
+    encoded = ssl.PEM_cert_to_DER_cert(maker.certificate("release", maker.expiry).decode())
+    later = encoded.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x09", 1)  # its version
+    text = b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(later) + b"-----END CERTIFICATE-----\n"
+    whole = maker.certificate
+    monkeypatch.setattr(maker, "certificate", lambda *_: text)
+    monkeypatch.setattr(maker, "whitelist", lambda: None)
+    maker.publish(TREE)
+    monkeypatch.undo()
+    assert maker.certificate == whole
+    maker.whitelist()
+    refused(newest(open_made, maker), "E316", "not a certificate")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE tags SET revision = 'x'",
+        "UPDATE tags SET timestamp = NULL",
+        f"UPDATE tags SET timestamp = {10**17}",
+        "UPDATE tags SET timestamp = -1",
+        "UPDATE tags SET hash = x'00'",
+        "DROP TABLE tags",
+        f"DROP TABLE tags; CREATE VIEW tags AS {ENDLESS}",
+    ],
+)
+def test_tag_history_that_is_odd(maker, open_made, change):
+    maker.edit_history = lambda database: database.executescript(change)
+    maker.publish(TREE, tag="LCG_106")
+    refused(lambda: open_made(maker).state(tag="LCG_106"), "E313")
 
 
 def test_no_key(maker, open_made, tmp_path):
