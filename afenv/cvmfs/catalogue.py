@@ -26,6 +26,8 @@ Kind = Literal["d", "f", "l", "s"]  # folder, file, symbolic link, special file
 _FOLDER, _NESTED, _FILE, _LINK, _SPECIAL, _NESTED_ROOT, _CHUNKED, _EXTERNAL = 1, 2, 4, 8, 16, 32, 64, 128
 _HASH_SHIFT, _COMPRESSION_SHIFT = 8, 11
 
+UNREADABLE = (sqlite3.Error, UnicodeDecodeError)  # what SQLite says of damage may itself be no UTF-8
+
 _KIND, _REGULAR = 0o170000, 0o100000  # of a mode (inode(7))
 
 _COLUMNS = "md5path_1, md5path_2, hardlinks, hash, size, mode, mtime, flags, name, symlink"
@@ -106,7 +108,7 @@ class Catalogue:
             if any(kinds.get(name) != "table" for name in wanted):
                 raise self._wrong("it lacks tables of a catalogue")
             properties = dict(self._database.execute("SELECT key, value FROM properties"))
-        except sqlite3.Error as error:
+        except UNREADABLE as error:
             raise self._wrong(f"SQLite cannot read it: {error}") from None
         schema = str(properties.get("schema", ""))
         if schema not in ("2.5",):
@@ -141,7 +143,7 @@ class Catalogue:
         try:
             with self._asking:
                 return self._database.execute(query, values).fetchall()
-        except sqlite3.Error as error:
+        except UNREADABLE as error:
             raise self._wrong(f"SQLite cannot read it: {error}") from None
 
     def close(self) -> None:

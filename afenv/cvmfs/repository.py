@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from afenv.cvmfs.catalogue import UNREADABLE
 from afenv.cvmfs.configuration import Configuration, configure
 from afenv.cvmfs.hashes import ObjectHash, parse_hash
 from afenv.cvmfs.mounted import ROOT, Mounted, attributes, mounted
@@ -136,7 +137,7 @@ class Repository:
                 ).fetchall()
             finally:
                 database.close()
-        except sqlite3.Error as error:
+        except UNREADABLE as error:
             raise AfenvError("E313", f"{what} is malformed: {error}") from None
         for name, _, revision, timestamp, _ in rows:
             good = isinstance(revision, int) and isinstance(timestamp, int)

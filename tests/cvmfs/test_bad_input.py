@@ -321,6 +321,20 @@ def test_catalogue_that_is_no_database(maker, open_made):
     refused(lambda: open_made(maker).at(parse_hash(stored)).find("/a"), "E313", "SQLite")
 
 
+def test_databases_whose_damage_is_no_utf_8(maker, open_made, monkeypatch):
+    whole = maker.put
+
+    def damage(data, kind="", **options):
+        if kind in ("C", "H"):
+            data = data.replace(b"CREATE TABLE", b"CREATE \xff\xfeBLE")
+        return whole(data, kind, **options)
+
+    monkeypatch.setattr(maker, "put", damage)
+    root = parse_hash(maker.publish(TREE, tag="LCG_106"))
+    refused(lambda: open_made(maker).at(root).find("/a"), "E313", "SQLite")
+    refused(lambda: open_made(maker).state(tag="LCG_106"), "E313", "malformed")
+
+
 def test_catalogue_that_nests_another_folder_again(maker, open_made):
     """The catalogue of /a in the place of that of /a/b: what would be a loop."""
     maker.publish(TREE, nested=("/a",))
